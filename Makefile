@@ -1,0 +1,73 @@
+# What a person does with a clone; `make help` lists it. Every target installs what it needs first.
+# The steps of the install leave stamps, so that a second `make run` starts at once.
+
+PYTHON ?= python3
+N ?= 500
+BIN := .venv/bin
+STAMPS := .venv/stamps
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Two workers: many tests wait for processes and timers of their own. One file stays on one worker,
+# so that a server or a browser that a file's tests share is started once.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check format bench crash clean
+
+help:  ## list the targets
+	@echo "The assistant, from a clone. Start with: make run"
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1@\2/' \
+	  | column -t -s @
+
+install: $(STAMPS)/project  ## install all into .venv; the first time llama.cpp is compiled (minutes)
+
+run: install  ## install, fetch the default model, start the assistant on http://127.0.0.1:8080
+	@$(BIN)/ai-assistant models fetch
+	@exec $(BIN)/ai-assistant run
+
+test: install  ## all tests, after fetching the model that some of them talk to
+	@$(BIN)/python -m models.fetch
+	@$(PYTEST) $(ARGS)
+
+check: install  ## format, lint, types, import rules, tidiness: all that needs no running assistant
+	@echo "  ruff: format and lint"
+	@$(BIN)/ruff format --quiet --check . || { echo "not formatted: run make format" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@echo "  mypy --strict"
+	@$(BIN)/mypy --no-error-summary
+	@echo "  import-linter: who may import whom"
+	@$(BIN)/lint-imports --no-logo >.venv/imports.log || { cat .venv/imports.log; exit 1; }
+	@echo "  tidy tests"
+	@$(BIN)/python -m pytest -q tests/tidy
+
+format: install  ## rewrite the code in the one format, and fix what ruff can fix
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
+
+bench: install  ## measure a turn (minutes); the table and its reading: docs/performance.md
+	@$(BIN)/python -m bench.turns
+
+crash: install  ## kill the engine N times at random instants and judge by what clients saw
+	@$(BIN)/python -m tests.crash --kills $(N)
+
+clean:  ## remove .venv and what tools left; data and the compiled llama.cpp wheel are kept
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the steps of the install --------------------------------------------------------------------
+
+$(STAMPS)/system: deploy/install/system.sh
+	@bash deploy/install/system.sh $(PYTHON)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/venv: $(STAMPS)/system
+	@test -x $(BIN)/pip || { echo "  .venv: made from $$($(PYTHON) --version)"; \
+	  $(PYTHON) -m venv .venv; }
+	@touch $@
+
+$(STAMPS)/llama: deploy/install/llama_wheel.py $(STAMPS)/venv
+	@$(BIN)/python deploy/install/llama_wheel.py
+	@touch $@
+
+$(STAMPS)/project: pyproject.toml $(STAMPS)/llama
+	@echo "  Python packages: installing (about 60, half a minute)"
+	@$(PIP) install --editable '.[llama,test]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""Channels: one IM platform per set of files, each behind the Channel port."""

@@ -1,0 +1,142 @@
+"""Web chat: the channel whose platform is this project's own page, over WebSocket and HTTP.
+
+First and last hop for people with a browser: takes messages to the gateway, and tells open sockets
+what the host committed. A reply is *sent* when its line is durable in the outbox, which the host
+writes in its own transaction; so there is nothing to call, and a repeated send is harmless.
+
+What it never does: keep a line or a frame for anybody who is not connected (the outbox does), or
+let one session's reader see another's.
+"""
+
+from collections.abc import Sequence
+
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from adapters.channels import webchat_http
+from adapters.channels.webchat_cookie import NAME, PersonCookie
+from adapters.channels.webchat_follow import Follower
+from adapters.channels.webchat_socket import Socket
+from adapters.channels.webchat_wire import encode
+from engine.errors import Unavailable
+from engine.ports import Delivery, Frame, Gateway, Line, Receipt, SessionView
+
+SOCKETS_MAX = 10_000
+"""Open sockets; each costs about 30 KB. More are turned away with code 1013 (try again later)."""
+
+NO_PERSON = 4401
+"""Close code for a socket without our cookie: POST /api/person, then connect again."""
+BUSY = 1013
+RESTART = 1012
+
+
+class WebChat:
+    """One account of web chat. `key` signs the person cookies (at least 16 bytes)."""
+
+    kind = "webchat"
+    idempotent = True
+
+    def __init__(self, account: str, key: bytes) -> None:
+        self.account = account
+        self._cookie = PersonCookie(key)
+        self._gateway: Gateway | None = None
+        self._sockets: set[Socket] = set()
+        self._watched: dict[str, set[Follower]] = {}
+
+    # ---- the Channel port -----------------------------------------------------------------------
+
+    async def start(self, gateway: Gateway) -> None:
+        """Begin to take messages in."""
+        self._gateway = gateway
+
+    async def close(self) -> None:
+        """Close each socket after the message in hand, with 1012: its client comes back."""
+        self._gateway = None
+        for socket in list(self._sockets):
+            socket.close()
+        for socket in list(self._sockets):
+            await socket.closed.wait()
+
+    async def send(self, delivery: Delivery) -> Receipt:
+        """Receipt at once: the host writes the line in the transaction that records the receipt."""
+        return Receipt(platform_ids=(delivery.reply_id,))
+
+    def show(self, frame: Frame) -> None:
+        """Show an open reply's text so far to whoever has the conversation open."""
+        for follower in self._watched.get(frame.session_id, ()):
+            follower.show(frame)
+
+    def stepped(self, view: SessionView) -> None:
+        """Show the new state to whoever has the conversation open."""
+        for follower in self._watched.get(view.session_id, ()):
+            follower.stepped(view)
+
+    def wrote(self, lines: Sequence[Line]) -> None:
+        """Send the lines to whoever has the conversation open."""
+        for line in lines:
+            for follower in self._watched.get(line.session_id, ()):
+                follower.wrote(line)
+
+    # ---- what pages and the HTTP app need -------------------------------------------------------
+
+    @property
+    def gateway(self) -> Gateway:
+        """The host. Raises Unavailable before `start` and after `close`."""
+        if self._gateway is None:
+            raise Unavailable("the assistant is starting or stopping: try again in a second")
+        return self._gateway
+
+    @property
+    def watchers(self) -> int:
+        """Open sockets."""
+        return len(self._sockets)
+
+    def routes(self) -> list[BaseRoute]:
+        """The WebSocket and its HTTP twins."""
+        return [WebSocketRoute("/ws/chat", self._serve), *webchat_http.routes(self)]
+
+    def person(self, connection: HTTPConnection) -> str | None:
+        """Who this browser is, if it has a cookie of ours."""
+        return self._cookie.read(connection.cookies.get(NAME))
+
+    def greet(self, connection: HTTPConnection, response: Response) -> None:
+        """Give the browser its cookie, a new one or the same for longer."""
+        value = connection.cookies.get(NAME)
+        if value is None or self._cookie.read(value) is None:
+            value = self._cookie.new()
+        secure = connection.url.scheme == "https"
+        response.headers.append("set-cookie", self._cookie.header(value, secure=secure))
+
+    # ---- sockets --------------------------------------------------------------------------------
+
+    async def _serve(self, ws: WebSocket) -> None:
+        person = self.person(ws)
+        await ws.accept()
+        if person is None:
+            await ws.send_text(encode(webchat_http.NO_PERSON))
+            await ws.close(NO_PERSON)
+            return
+        if self._gateway is None or len(self._sockets) >= SOCKETS_MAX:
+            await ws.close(RESTART if self._gateway is None else BUSY)
+            return
+        socket = Socket(
+            ws, gateway=self._gateway, account=self.account, person=person, watch=self._watch
+        )
+        self._sockets.add(socket)
+        try:
+            await socket.serve()
+        finally:
+            self._sockets.discard(socket)
+            for follower in socket.followers.values():
+                self._unwatch(follower)
+
+    def _watch(self, follower: Follower) -> None:
+        self._watched.setdefault(follower.session_id, set()).add(follower)
+
+    def _unwatch(self, follower: Follower) -> None:
+        watching = self._watched.get(follower.session_id, set())
+        watching.discard(follower)
+        if not watching:
+            self._watched.pop(follower.session_id, None)

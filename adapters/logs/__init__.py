@@ -1,0 +1,1 @@
+"""The log of record: in memory (the executable specification) and in one SQLite file."""

@@ -1,0 +1,104 @@
+"""`ai-assistant chat`: talk to the assistant in the terminal."""
+
+import asyncio
+import contextlib
+import os
+import time
+
+import click
+
+from console import chat_client
+from console.chat_client import QUIET_S, Conversation, Identity, Said
+from console.client import address
+from console.invocation import Invocation, as_json, with_settings
+from console.screen import Screen, typed_lines
+from console.terminal import plain, print_json
+from streams.settings import Settings
+
+IDENTITY_FILE = "terminal.json"
+
+
+@click.command()
+@with_settings
+@click.option("--once", metavar="TEXT", help="Say TEXT, print the answer, and end.")
+@click.option("--new", is_flag=True, help="Begin a new conversation.")
+@click.option("--url", help="The engine's address (default: the setting server.bind).")
+@click.option(
+    "--within", default=180.0, show_default=True, help="Seconds that --once waits for its answer."
+)
+@as_json
+def chat(
+    at: Invocation, once: str | None, new: bool, url: str | None, within: float, as_json: bool
+) -> None:
+    """Talk to the assistant in this terminal; end with Ctrl-D.
+
+    The conversation goes on where it was left, unless --new is given. If no assistant runs on the
+    data directory, `chat --once` starts one for this one question, without a web page.
+    """
+    settings = at.settings()
+    if once is None:
+        who = _identity(settings, url, new=new)
+        asyncio.run(_talk(url or address(settings), who))
+        return
+    if not once.strip():
+        raise click.UsageError("--once: say something")
+    said = _ask(settings, url, once, new=new, within_s=within)
+    if as_json:
+        print_json(said)
+        return
+    for line in said:
+        click.echo(plain(line.text))
+
+
+def _ask(
+    settings: Settings, url: str | None, text: str, *, new: bool, within_s: float
+) -> list[Said]:
+    """The answer of the running engine, else of one that is started for it."""
+    from console import chat_here
+
+    if url is None and not chat_here.runs(settings):
+        file = settings.server.data_dir / IDENTITY_FILE
+        who = chat_client.identity(file, lambda: chat_here.own_identity(settings), new=new)
+        asked = chat_here.ask(settings, who, text, env=os.environ, within_s=within_s)
+        return asyncio.run(asked)
+    there = url or address(settings)
+    who = _identity(settings, url, new=new)
+    return asyncio.run(chat_client.ask_once(there, who, text, within_s=within_s))
+
+
+def _identity(settings: Settings, url: str | None, *, new: bool) -> Identity:
+    there = url or address(settings)
+    if url is not None:
+        # Another engine does not know the person of this data directory.
+        return chat_client.new_person(there)
+    file = settings.server.data_dir / IDENTITY_FILE
+    return chat_client.identity(file, lambda: chat_client.new_person(there), new=new)
+
+
+async def _talk(url: str, who: Identity) -> None:
+    screen = Screen()
+    talk = Conversation(url, who, screen.see)
+    running = asyncio.create_task(talk.run(give_up=False))
+    typing = asyncio.create_task(_type(talk, screen))
+    try:
+        await asyncio.wait({running, typing}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+        typing.result()
+    finally:
+        for task in (running, typing):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def _type(talk: Conversation, screen: Screen) -> None:
+    """Send what is typed; at its end, wait until the answers are there."""
+    await talk.welcomed.wait()
+    lines = typed_lines()
+    while (line := await lines.get()) is not None:
+        if line.strip():
+            screen.typed(await talk.say(line))
+            screen.busy = True
+    while screen.busy or talk.unsent or time.monotonic() - screen.changed_s < QUIET_S:
+        await asyncio.sleep(QUIET_S / 4)

@@ -1,0 +1,1 @@
+"""The HTTP side of the console: pages, web chat, probes, metrics and the operators' API."""

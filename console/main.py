@@ -1,0 +1,23 @@
+"""The entry of `ai-assistant`: checks that the packages are ours, then hands over to the commands.
+
+Nothing else of this project is imported before that check.
+"""
+
+import sys
+
+from console.shadowing import shadowed
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    complaint = shadowed()
+    if complaint:
+        print(complaint, file=sys.stderr)
+        sys.exit(1)
+    from console.commands import assistant
+
+    assistant(prog_name="ai-assistant")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""What a data directory's log says of sessions: read-only, beside a running engine or without one.
+
+Between the log (`adapters.logs`) and the commands `sessions`, `trace` and `dead-letters`, which
+print what is returned here. What it never does: write, or take the lock of a running engine.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from engine import codec
+from engine.errors import InvalidRecord, Refused
+from engine.events import Event
+from engine.personal import Personal
+from engine.ports import DeadLetter, Delivery, LogRecord, StepRow
+from engine.session import Session, StepRecord
+
+SCANNED_MAX = 10_000
+"""Sessions that a list or a search looks at: about a second of reading."""
+
+PAGE = 500
+
+
+class Records(Protocol):
+    """What is read of a log; all of them committed rows."""
+
+    def get(self, session_id: str) -> bytes | None: ...
+    def sessions(self, *, limit: int, after: str = "") -> list[tuple[str, bytes]]: ...
+    def steps(self, session_id: str, *, after_seq: int, limit: int) -> list[StepRow]: ...
+    def step_times(
+        self, session_id: str, *, after_seq: int, limit: int
+    ) -> list[tuple[int, int]]: ...
+    def history(self, session_id: str) -> list[LogRecord]: ...
+    def find_event(self, event_id: str) -> LogRecord | None: ...
+    def step_of(self, event_id: str) -> StepRow | None: ...
+    def dead_letters(self) -> list[DeadLetter]: ...
+    def delivery(self, reply_id: str) -> Delivery | None: ...
+    def deliveries_of(self, session_id: str) -> list[Delivery]: ...
+    def watermark(self, partition: int) -> int: ...
+    def close(self) -> None: ...
+
+
+class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A session in a list. `busy`: requests it awaits. `last_ms`: log time of its last event."""
+
+    session_id: str
+    state: str
+    flow: str
+    dialog: int
+    turns: int
+    events: int
+    unanswered: int
+    busy: int
+    last_ms: int
+    last_text: Personal
+
+
+class Stepped(msgspec.Struct, frozen=True, kw_only=True):
+    """A step with its host times. `event` None: its record cannot be read (`problem` says why)."""
+
+    record: StepRecord
+    stepped_ms: int | None
+    event: Event | None
+    appended_ms: int | None
+    offset: int
+    problem: str = ""
+
+
+class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is kept of one session, in order: its steps, what waits, and its deliveries."""
+
+    session: Session
+    steps: tuple[Stepped, ...]
+    waiting: tuple[Event, ...]
+    deliveries: tuple[Delivery, ...]
+
+
+class LetterRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter in a list: `number` is what `dead-letters redrive` takes."""
+
+    number: str
+    session_id: str
+    error: str
+    at_ms: int
+    redriven_ms: int | None
+    bytes: int
+
+
+@contextmanager
+def opened(data_dir: Path) -> Iterator[Records]:
+    """The log of a data directory, for reading.
+
+    Raises: Refused where there is none, or it is not ours to read.
+    """
+    from adapters.logs.sqlite import SqliteLog
+    from streams.embedded import LOG_FILE
+
+    path = data_dir / LOG_FILE
+    if not path.exists():
+        raise Refused(
+            f"there is no log in {data_dir}: nothing was said yet, or the assistant runs with "
+            "another data directory (say which with --data)"
+        )
+    log = SqliteLog(path, read_only=True)
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def list_sessions(log: Records, *, limit: int) -> tuple[list[SessionRow], bool]:
+    """The sessions that had an event last, newest first, and whether there are more."""
+    rows = [_row(session_id, value) for session_id, value in _scan(log)]
+    rows.sort(key=lambda row: (-row.last_ms, row.session_id))
+    return rows[:limit], len(rows) > limit or len(rows) == SCANNED_MAX
+
+
+def find_session(log: Records, name: str) -> str:
+    """The id of the one session whose id is, or ends with, or contains `name`.
+
+    Raises: Refused where there is none, or more than one.
+    """
+    if log.get(name) is not None:
+        return name
+    found = [session_id for session_id, _ in _scan(log) if name and name in session_id]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        some = ", ".join(found[:5]) + (" …" if len(found) > 5 else "")
+        raise Refused(f"{len(found)} sessions have {name!r} in their id: {some}")
+    raise Refused(f"there is no session {name!r}; `ai-assistant sessions list` shows them")
+
+
+def read_session(log: Records, session_id: str) -> SessionView:
+    """The session with all its records.
+
+    Raises: Refused where there is none; InvalidRecord where it cannot be read.
+    """
+    value = log.get(session_id)
+    if value is None:
+        raise Refused(f"there is no session {session_id!r}")
+    steps = tuple(read_steps(log, session_id))
+    stepped = {step.record.event_id for step in steps}
+    events = [_event(record)[0] for record in log.history(session_id)]
+    return SessionView(
+        session=codec.decode_session(value),
+        steps=steps,
+        waiting=tuple(e for e in events if e is not None and e.id not in stepped),
+        deliveries=tuple(log.deliveries_of(session_id)),
+    )
+
+
+def read_steps(log: Records, session_id: str, *, after_seq: int = 0) -> Iterator[Stepped]:
+    """The session's steps with their events, in order."""
+    while True:
+        rows = log.steps(session_id, after_seq=after_seq, limit=PAGE)
+        times = dict(log.step_times(session_id, after_seq=after_seq, limit=PAGE))
+        for row in rows:
+            yield _stepped(log, row, times.get(row.seq))
+        if len(rows) < PAGE:
+            return
+        after_seq = rows[-1].seq
+
+
+def list_dead_letters(log: Records) -> list[LetterRow]:
+    """All dead letters, oldest first."""
+    return [
+        LetterRow(
+            number=f"{letter.partition}:{letter.offset}",
+            session_id=letter.session_id,
+            error=letter.error,
+            at_ms=letter.at_ms,
+            redriven_ms=letter.redriven_ms,
+            bytes=len(letter.value),
+        )
+        for letter in log.dead_letters()
+    ]
+
+
+def _scan(log: Records) -> Iterator[tuple[str, bytes]]:
+    after, seen = "", 0
+    while seen < SCANNED_MAX:
+        page = log.sessions(limit=PAGE, after=after)
+        # The control records have the empty id: they are nobody's session.
+        yield from ((session_id, value) for session_id, value in page if session_id)
+        if len(page) < PAGE:
+            return
+        after, seen = page[-1][0], seen + len(page)
+
+
+def _row(session_id: str, value: bytes) -> SessionRow:
+    try:
+        session = codec.decode_session(value)
+    except InvalidRecord as error:
+        return SessionRow(
+            session_id=session_id, state=f"unreadable: {error}", flow="", dialog=0, turns=0,
+            events=0, unanswered=0, busy=0, last_ms=0, last_text="",
+        )  # fmt: skip
+    return SessionRow(
+        session_id=session_id,
+        state=session.state,
+        flow=str(session.flow),
+        dialog=session.epoch,
+        turns=session.turns,
+        events=session.seq,
+        unanswered=len(session.unanswered),
+        busy=sum(pending.kind != "timer" for pending in session.pending),
+        last_ms=session.now_ms,
+        last_text=session.transcript[-1].user if session.transcript else "",
+    )
+
+
+def _stepped(log: Records, row: StepRow, stepped_ms: int | None) -> Stepped:
+    record = codec.decode_step(row.value)
+    found = log.find_event(row.event_id)
+    event, problem = _event(found) if found else (None, "")
+    return Stepped(
+        record=record,
+        stepped_ms=stepped_ms,
+        event=event,
+        appended_ms=found.appended_ms if found else None,
+        offset=row.offset,
+        problem=problem,
+    )
+
+
+def _event(record: LogRecord) -> tuple[Event | None, str]:
+    try:
+        return codec.decode_event(record.value), ""
+    except InvalidRecord as error:
+        return None, str(error)

@@ -1,0 +1,104 @@
+"""The terminal's side of `ai-assistant chat`: what is typed, and answers as they grow.
+
+Plain lines, no cursor tricks: it works in any terminal, in a pipe and for a screen reader.
+"""
+
+import asyncio
+import os
+import threading
+import time
+
+import click
+
+from adapters.channels import webchat_wire as wire
+from console.chat_client import Seen
+from console.terminal import plain
+
+READ_BYTES = 4_096
+
+
+class Screen:
+    """Prints a conversation's frames; the text of an open reply is added to as it grows."""
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.changed_s = time.monotonic()
+        self._open: tuple[str, str] | None = None  # the reply that is being shown, and what of it
+        self._typed: set[str] = set()
+
+    def typed(self, message_id: str) -> None:
+        """The person has just typed this message: it stands on the screen already."""
+        self._typed.add(message_id)
+
+    def see(self, frame: Seen) -> None:
+        """Show a frame."""
+        self.changed_s = time.monotonic()
+        match frame:
+            case wire.FrameFrame():
+                self._grow(frame.reply, frame.text)
+            case wire.LineFrame(author="user"):
+                if frame.id not in self._typed:
+                    self._print("you", frame.text)
+            case wire.LineFrame():
+                self._line(frame)
+            case wire.StateFrame():
+                if self.busy and not frame.busy and frame.person:
+                    self._print("·", "a person will answer you here")
+                self.busy = frame.busy
+            case wire.ErrorFrame():
+                self._print("error", frame.text)
+
+    def _line(self, frame: wire.LineFrame) -> None:
+        """A whole reply; where it was shown as it grew, only its rest."""
+        author = "assistant" if frame.author == "bot" else frame.author
+        if self._open is not None and self._open[0] == frame.id:
+            self._grow(frame.id, frame.text)
+            click.echo()
+            self._open = None
+        else:
+            self._print(author, frame.text)
+        if frame.how in ("stopped", "cancelled", "failed"):
+            click.echo(f"({frame.how})")
+
+    def _grow(self, reply: str, text: str) -> None:
+        text = plain(text)
+        if self._open is None or self._open[0] != reply:
+            self._end_open()
+            click.echo("assistant> ", nl=False)
+            self._open = (reply, "")
+        shown = self._open[1]
+        if text.startswith(shown):
+            click.echo(text[len(shown) :], nl=False)
+        else:
+            # Another attempt: what was shown so far does not hold any more.
+            click.echo(f"\nassistant> {text}", nl=False)
+        self._open = (reply, text)
+
+    def _print(self, author: str, text: str) -> None:
+        self._end_open()
+        click.echo(f"{author}> {plain(text)}")
+
+    def _end_open(self) -> None:
+        if self._open is not None:
+            click.echo()
+            self._open = None
+
+
+def typed_lines() -> "asyncio.Queue[str | None]":
+    """The lines that are typed, as they come; None at the end (Ctrl-D)."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def read() -> None:
+        # Not `sys.stdin`: a thread that waits in it has a lock that hangs the end of the program.
+        rest = b""
+        while data := os.read(0, READ_BYTES):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                loop.call_soon_threadsafe(queue.put_nowait, line.decode(errors="replace"))
+        if rest:
+            loop.call_soon_threadsafe(queue.put_nowait, rest.decode(errors="replace"))
+        loop.call_soon_threadsafe(queue.put_nowait, None)
+
+    threading.Thread(target=read, daemon=True, name="terminal").start()
+    return queue

@@ -1,0 +1,113 @@
+"""The engine process: the embedded host and its HTTP server, from settings to a clean stop.
+
+Started by `ai-assistant run` through `streams.embedded.parent`, which restarts it when it dies; the
+commands that need an engine for a moment (`chat --once`) use `running` directly.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import uvicorn
+
+from console.http.app import Parts, make_app
+from console.http.serve import config as server_config
+from engine.errors import Refused, Unavailable
+from streams.embedded.assemble import Embedded, assemble
+from streams.embedded.parent import parent_is_gone
+from streams.settings import Settings, operator_token
+
+DIED = 75
+"""The exit code of an engine that can do no more and wants to be restarted."""
+
+
+@asynccontextmanager
+async def running(settings: Settings, env: Mapping[str, str]) -> AsyncIterator[Embedded]:
+    """An engine that runs as long as the block does. Raises Refused, Unavailable at the start."""
+    engine = assemble(settings, env=env)
+    try:
+        await engine.start()
+        yield engine
+    finally:
+        await engine.host.stop(drain_s=settings.server.drain_s)
+
+
+async def serve(
+    settings: Settings, env: Mapping[str, str], *, say: Callable[[str], None], watched: bool
+) -> int:
+    """Run engine and server until a signal; the exit code. `watched`: stdin is the parent's pipe."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if watched:
+        _stop_with_the_parent(loop, stop)
+    async with running(settings, env) as engine:
+        server = _server(settings, engine)
+        serving = asyncio.create_task(server.serve())
+        await _listening(server, serving, settings)
+        say(f"the assistant is at {_url(settings, server)}")
+        died = asyncio.create_task(engine.host.failed())
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait([died, stopped, serving], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if died.done():
+            say(f"the engine is {engine.host.fault}")
+            os._exit(DIED)  # nothing in memory can be trusted to end in order
+        say(f"stopping: waiting at most {settings.server.drain_s:g} s for what is in hand")
+        server.should_exit = True
+        await engine.webchat.close()
+        await serving
+        died.cancel()
+    return 0
+
+
+def _server(settings: Settings, engine: Embedded) -> uvicorn.Server:
+    app = make_app(
+        Parts(
+            host=engine.host,
+            chat=engine.webchat,
+            token=operator_token(settings).reveal(),
+            registry=engine.metrics.registry,
+        )
+    )
+    bind = settings.server
+    made = uvicorn.Server(
+        server_config(app, host=bind.host, port=bind.port, drain_s=round(bind.drain_s))
+    )
+    # Signals are ours: the server must go on until the host has drained.
+    made.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    return made
+
+
+async def _listening(
+    server: uvicorn.Server, serving: "asyncio.Task[None]", settings: Settings
+) -> None:
+    while not server.started:
+        if serving.done():
+            raise Refused(
+                f"nothing can listen at {settings.server.bind}: is it in use? "
+                "set server.bind (AI_ASSISTANT_SERVER__BIND) to another address"
+            )
+        await asyncio.sleep(0.01)
+
+
+def _url(settings: Settings, server: uvicorn.Server) -> str:
+    host = settings.server.host
+    for each in server.servers:
+        for socket in each.sockets:
+            port = socket.getsockname()[1]
+            return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    raise Unavailable("the server has no socket")
+
+
+def _stop_with_the_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    def wait() -> None:
+        if parent_is_gone(sys.stdin.fileno()):
+            loop.call_soon_threadsafe(stop.set)
+
+    threading.Thread(target=wait, daemon=True, name="parent").start()

@@ -1,0 +1,350 @@
+"""The ports: what the hops and hosts need of the world, as Protocols with their contracts.
+
+Adapters implement one each, and pass that port's conformance suite. The log knows partitions, owner
+tokens, transactions and watermarks from the first day; the embedded log has one partition.
+
+Time: every `_ms` is milliseconds since the epoch, UTC, unless it says log time.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
+from typing import Literal, NamedTuple, Protocol
+
+import msgspec
+
+from engine.effects import IntentRequest, ModelRequest, RunnerRequest, SkillRequest
+from engine.events import Address, Outcome
+from engine.personal import Personal
+
+# ---- the log -----------------------------------------------------------------------------------
+
+
+class Append(NamedTuple):
+    """An event that is to be appended: its key, its id and its canonical bytes."""
+
+    session_id: str
+    event_id: str
+    value: bytes
+
+
+class LogRecord(NamedTuple):
+    """What a log partition holds at `offset` (from 1, growing, gaps allowed)."""
+
+    offset: int
+    session_id: str
+    value: bytes
+    appended_ms: int
+
+
+class Owner(NamedTuple):
+    """The right to write to a partition; a newer claim of it makes this one worthless."""
+
+    partition: int
+    token: int
+
+
+class SessionRow(NamedTuple):
+    """A session's canonical bytes, and when its first pending is due (log time; None: never)."""
+
+    session_id: str
+    value: bytes
+    due_ms: int | None = None
+
+
+class StepRow(NamedTuple):
+    """A step record's key and canonical bytes, and the offset of its event (0: materialised)."""
+
+    session_id: str
+    seq: int
+    event_id: str
+    offset: int
+    value: bytes
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A record set aside with its error. `value` is as it was read."""
+
+    partition: int
+    offset: int
+    session_id: str
+    error: str
+    value: bytes
+    at_ms: int
+    redriven_ms: int | None = None
+
+
+DeliveryState = Literal["queued", "sending", "sent", "unknown", "failed", "withdrawn", "closed"]
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One reply on its way out, with all its times and platform ids in one value.
+
+    `closed` is the receipt of a reply that ended without anything to send. `kind`: `message` (a
+    whole reply) or `reply` (it ends a streaming one). `text` None: what was last shown stays.
+    """
+
+    reply_id: str
+    session_id: str
+    cause: str
+    kind: Literal["message", "reply"]
+    address: Address
+    state: DeliveryState
+    text: Personal | None = None
+    how: str = "answered"
+    author: str = "bot"
+    attempt: int = 0
+    queued_ms: int = 0
+    sending_ms: int | None = None
+    receipted_ms: int | None = None
+    platform_ids: tuple[str, ...] = ()
+    error: str = ""
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of a conversation as its person reads it: the outbox of web chat and terminal.
+
+    `n` counts from 1 in each session, without gaps, in the order of commit; 0 before the commit.
+    `id` (the person's message id, or the reply's id) is unique in the session: putting it a second
+    time changes nothing. `author`: user, bot or operator. `how`: as in `CloseReply`.
+    """
+
+    session_id: str
+    id: str
+    author: str
+    text: Personal
+    at_ms: int
+    n: int = 0
+    how: str = ""
+
+
+class Transaction(Protocol):
+    """One atomic, durable batch of one partition. Nothing of it is visible before the commit.
+
+    Reads inside it see its own writes. Leaving the `with` block commits; an exception rolls back.
+    """
+
+    def append(self, events: Sequence[Append], *, at_ms: int) -> list[int]:
+        """Append in this order; the offsets they got."""
+
+    def put_sessions(self, sessions: Sequence[SessionRow]) -> None:
+        """Write each session's canonical bytes over what was there."""
+
+    def put_steps(self, steps: Sequence[StepRow], *, at_ms: int) -> None:
+        """Add step records."""
+
+    def put_requests(self, requests: Sequence[RunnerRequest]) -> None:
+        """Queue expanded requests for the runners, under their effect ids."""
+
+    def drop_requests(self, effect_ids: Sequence[str]) -> None:
+        """Forget requests that were resolved or cancelled; unknown ids are no error."""
+
+    def put_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        """Write each delivery over what was there under its reply id."""
+
+    def put_lines(self, lines: Sequence[Line]) -> list[int]:
+        """Add lines, numbering them; the number of each (the old one where its id was there)."""
+
+    def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Set records aside; a letter at the same offset is written over."""
+
+    def put_watermark(self, offset: int) -> None:
+        """Everything up to `offset` is applied: a restart begins after it."""
+
+    def put_deaths(self, offset: int, event_id: str, deaths: int) -> None:
+        """How often the process died at this event."""
+
+
+class Log(Protocol):
+    """The log of record, with all that must be durable together with it.
+
+    Raises: Refused where the storage is in use by another process, read-only or of a newer schema;
+    Unavailable where a write failed (full disk): the batch is then rolled back whole.
+    """
+
+    partitions: int
+
+    def claim(self, partition: int) -> Owner:
+        """Become the owner: every older owner's transactions raise Conflict from now on."""
+
+    def transaction(self, owner: Owner) -> AbstractContextManager[Transaction]:
+        """Open the batch that the owner wants to be atomic. Raises Conflict."""
+
+    def read(self, partition: int, *, after: int, limit: int) -> list[LogRecord]:
+        """Committed records after an offset, in order."""
+
+    def watermark(self, partition: int) -> int:
+        """The last offset applied; 0 at the beginning."""
+
+    def head(self, partition: int) -> int:
+        """The offset of the last committed record; 0 when empty."""
+
+
+class SessionStore(Protocol):
+    """Sessions as canonical bytes; written in the log's transaction."""
+
+    def get(self, session_id: str) -> bytes | None:
+        """The last committed bytes, or None."""
+
+    def deadlines(self) -> list[tuple[str, int]]:
+        """Each session that has something pending, and when the first of it is due."""
+
+
+class Deliveries(Protocol):
+    """What is on its way out, and the outbox; both written in the log's transaction."""
+
+    def delivery(self, reply_id: str) -> Delivery | None:
+        """One delivery by its reply."""
+
+    def undelivered(self) -> list[Delivery]:
+        """All that are queued or sending, oldest first."""
+
+    def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:
+        """The session's lines with n > after, in order."""
+
+
+# ---- channels ----------------------------------------------------------------------------------
+
+
+class Incoming(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a channel took from its platform, before pseudonyms. Ids are the platform's own."""
+
+    account: str
+    conversation: Personal
+    sender: Personal
+    message_id: str
+    text: Personal
+    quoted: Personal = ""
+    sent_ms: int | None = None
+    locale: str = ""
+    reply_token: Personal = ""
+    reply_token_expires_ms: int | None = None
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """A reply's text so far. The greatest (attempt, n) wins; the text may shrink on an attempt."""
+
+    reply_id: str
+    session_id: str
+    attempt: int
+    n: int
+    text: Personal
+
+
+class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person may know of their session besides its lines."""
+
+    session_id: str
+    state: str
+    busy: bool  # a request is pending
+    person: bool  # a person has taken over
+    frames: tuple[Frame, ...] = ()  # the latest of each open reply
+
+
+class Gateway(Protocol):
+    """What a channel may ask of its host. All coroutines; none blocks the loop."""
+
+    async def accept(self, incoming: Incoming) -> str:
+        """Append the message's event; its session id, once that is durable.
+
+        The same message id again is no error and is not taken twice. Raises Refused (too long,
+        empty, …: tell the person) and Unavailable (do not acknowledge: it will be redelivered).
+        """
+
+    async def stop(self, session_id: str, *, reply_id: str, request_id: str) -> None:
+        """The person pressed stop. `request_id` makes a repetition recognisable."""
+
+    async def feedback(self, session_id: str, *, reply_id: str, verdict: str, text: str) -> None:
+        """The person judged a reply: verdict `up` or `down`."""
+
+    def session_id(self, account: str, conversation: str, sender: str) -> str:
+        """The session that these platform ids lead to."""
+
+    async def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:
+        """Committed lines with n > after."""
+
+    async def view(self, session_id: str) -> SessionView | None:
+        """The session as its person may see it; None before its first message."""
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform took a reply. `text` is what it shows in the end."""
+
+    platform_ids: tuple[str, ...] = ()
+
+
+class Channel(Protocol):
+    """One account of one IM platform: takes its messages in, and sends replies out.
+
+    `idempotent`: the platform recognises a repeated reply id, so a send may be repeated.
+    """
+
+    kind: str
+    account: str
+    idempotent: bool
+
+    async def start(self, gateway: Gateway) -> None:
+        """Begin to take messages in."""
+
+    async def close(self) -> None:
+        """Stop taking messages; return when those in hand are accepted or left unacknowledged."""
+
+    async def send(self, delivery: Delivery) -> Receipt:
+        """Deliver a reply whole. Raises Unavailable (retry) or Refused (it failed for good)."""
+
+    def show(self, frame: Frame) -> None:
+        """Show an open reply's text so far, if anybody looks. Never blocks, never raises."""
+
+    def stepped(self, view: SessionView) -> None:
+        """A session of this account has a new state. Never blocks, never raises."""
+
+    def wrote(self, lines: Sequence[Line]) -> None:
+        """These lines of this account's sessions are durable now, numbered. Never blocks."""
+
+
+# ---- runners -----------------------------------------------------------------------------------
+
+
+class ModelRunner(Protocol):
+    """Performs model calls. A call that fails is an outcome, not an exception.
+
+    Cancelling the task of `run` stops the work: decoding within 100 ms, a request's connection is
+    closed.
+    """
+
+    async def start(self) -> None:
+        """Make ready. Raises Refused where the model can never work (file, memory)."""
+
+    async def close(self) -> None:
+        """End all work and every process of its own."""
+
+    def run(
+        self, request: ModelRequest, show: Callable[[str], None]
+    ) -> Coroutine[None, None, Outcome]:
+        """Answer; `show` is given the whole text so far, as often as it grows."""
+
+
+class SkillRunner(Protocol):
+    """Performs skills in processes that can be killed. Cancelling the task of `run` kills them."""
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def run(self, request: SkillRequest, now_ms: int) -> Coroutine[None, None, Outcome]:
+        """Run it, `now_ms` being the log's time; never longer than the request allows."""
+
+
+class IntentRunner(Protocol):
+    """Recognises intents."""
+
+    def run(self, request: IntentRequest) -> Coroutine[None, None, Outcome]: ...
+
+
+class Clock(Protocol):
+    """The only reader of the machine's clocks."""
+
+    def now_ms(self) -> int:
+        """Wall clock."""
+
+    def monotonic_ms(self) -> int:
+        """Never goes back; its zero means nothing."""

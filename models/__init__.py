@@ -1,0 +1,1 @@
+"""What computes text or meaning, each behind a port of the engine; one ML library per file."""

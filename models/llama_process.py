@@ -1,0 +1,226 @@
+"""The child process of the llama.cpp runner, seen from its parent.
+
+Place in the data path: between `models.llama_cpp` and `models.llama_child`. It starts the process,
+waits until the model is loaded, gives out request numbers, and brings each message to its request.
+
+What it never does: restart anything, or know what a reply is. A dead child is replaced by a new
+object of this class.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import Refused
+from models import llama_wire as wire
+
+LOAD_S_MAX = 600.0
+"""Forty gigabytes from a slow disk."""
+CLOSE_S_MAX = 2.0
+COMPLAINT_CHARS_MAX = 300
+ROOT = Path(__file__).resolve().parent.parent
+"""Where the child finds the packages, in a checkout and in a wheel's site-packages alike."""
+
+Show = Callable[[str], None]
+
+
+@dataclass(kw_only=True)
+class Pending:
+    """A request in the child's hands. `ended` gets the message that ends it; None: it died."""
+
+    number: int
+    show: Show
+    ended: asyncio.Future[wire.Ended | wire.Failed | None]
+    text: str = ""
+
+
+class ChildProcess:
+    """One running child with its model loaded; made by `start`.
+
+    `template`: the digest of the model's chat template. `heard`: monotonic seconds at which its
+    last message came. `death`: why it is not alive any more; empty while it is.
+    """
+
+    def __init__(
+        self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.template = ""
+        self.heard = time.monotonic()
+        self.death = ""
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._complaint = asyncio.create_task(_last_complaint(process))
+        self._listening: asyncio.Task[None] | None = None
+        self._pending: dict[int, Pending] = {}
+        self._number = 0
+
+    @classmethod
+    async def start(cls, load: wire.Load) -> "ChildProcess":
+        """Start a process and let it load the model. Raises: Refused where it cannot."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # a folder `models` where somebody happens to stand is not ours
+                "-m",
+                "models.llama_child",
+                str(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+                stdin=DEVNULL,
+                stdout=DEVNULL,
+                stderr=PIPE,
+            )
+        child = cls(process, *await asyncio.open_connection(sock=ours))
+        try:
+            await child._load(load)
+        except BaseException:
+            await child.kill()
+            raise
+        return child
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    def ask(self, ask: Callable[[int], wire.Ask], show: Show) -> Pending:
+        """Hand over a request, made with the number that it gets here.
+
+        Raises: UnicodeEncodeError where its text cannot be written as UTF-8.
+        """
+        self._number += 1
+        framed = wire.frame(ask(self._number))
+        pending = Pending(
+            number=self._number, show=show, ended=asyncio.get_running_loop().create_future()
+        )
+        if self.death:
+            pending.ended.set_result(None)
+            return pending
+        self._pending[pending.number] = pending
+        self._writer.write(framed)
+        return pending
+
+    def drop(self, pending: Pending) -> None:
+        """Let the child stop working on a request; one that has ended is no error."""
+        if self._pending.pop(pending.number, None) is not None:
+            self._writer.write(wire.frame(wire.Drop(number=pending.number)))
+
+    async def close(self) -> None:
+        """Ask the child to end, by ending the stream; kill it where it does not."""
+        self._writer.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), CLOSE_S_MAX)
+        except TimeoutError:
+            pass
+        finally:
+            await self.kill()
+
+    async def kill(self) -> None:
+        """End the child now, and wait until all of it is gone."""
+        if self._process.returncode is None:
+            self._process.kill()
+        if self._listening is not None:
+            await self._listening
+        else:
+            await self._bury()
+
+    async def _load(self, load: wire.Load) -> None:
+        self._writer.write(wire.frame(load))
+        try:
+            async with asyncio.timeout(LOAD_S_MAX):
+                answer = await self._receive()
+        except (asyncio.IncompleteReadError, OSError):
+            await self._bury()
+            raise Refused(f"{load.path} ends the process that loads it: {self.death}") from None
+        except TimeoutError:
+            raise Refused(f"{load.path} was not loaded within {LOAD_S_MAX:g} s") from None
+        if isinstance(answer, wire.CannotLoad):
+            raise Refused(f"{load.path} cannot be used: {answer.text}")
+        assert isinstance(answer, wire.Loaded)
+        self.template = answer.template
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        """Bring messages to their requests until the child is gone."""
+        try:
+            while True:
+                self._deliver(await self._receive())
+        except (asyncio.IncompleteReadError, OSError, ValueError):
+            pass  # the end of the stream, or of its sense
+        finally:
+            await self._bury()
+
+    def _deliver(self, message: wire.ToParent) -> None:
+        self.heard = time.monotonic()
+        match message:
+            case wire.Said(number=number, text=text):
+                pending = self._pending.get(number)
+                if pending is not None:
+                    pending.text += text
+                    pending.show(pending.text)
+            case wire.Ended(number=number) | wire.Failed(number=number):
+                pending = self._pending.pop(number, None)
+                if pending is not None and not pending.ended.done():
+                    pending.ended.set_result(message)
+            case _:
+                raise ValueError("a message that is none of a loaded child's")
+
+    async def _receive(self) -> wire.ToParent:
+        head = await self._reader.readexactly(wire.LENGTH_BYTES)
+        body = await self._reader.readexactly(wire.body_bytes(head))
+        message: wire.ToParent = wire.to_parent.decode(body)
+        return message
+
+    async def _bury(self) -> None:
+        """Make sure that the process is gone, and end what it had in hand."""
+        if self._process.returncode is None:
+            self._process.kill()
+        code = await self._process.wait()
+        self._writer.close()
+        self.death = f"{_cause(code)} {await self._complaint}".strip()
+        pending, self._pending = list(self._pending.values()), {}
+        for each in pending:
+            if not each.ended.done():
+                each.ended.set_result(None)
+
+
+def _environment() -> dict[str, str]:
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        # At a failed assertion llama.cpp would start a debugger, and hang there.
+        "GGML_NO_BACKTRACE": "1",
+    }
+
+
+def _cause(code: int) -> str:
+    if code >= 0:
+        return f"it ended with code {code}."
+    try:
+        return f"it was ended by {signal.Signals(-code).name}."
+    except ValueError:
+        return f"it was ended by signal {-code}."
+
+
+async def _last_complaint(process: Process) -> str:
+    """Read what the child prints, so that it never waits for a reader; return an assertion's text.
+
+    Only that: a traceback might hold what somebody wrote.
+    """
+    assert process.stderr is not None
+    complaint = ""
+    while chunk := await process.stderr.read(4096):
+        for line in chunk.decode("utf-8", "replace").splitlines():
+            if "GGML_ASSERT" in line or "ggml_abort" in line:
+                complaint = line.strip()[:COMPLAINT_CHARS_MAX]
+    return complaint

@@ -1,0 +1,213 @@
+"""The composition root: settings in, an embedded host out. The only place that wires real parts.
+
+What it never does: decide anything about a conversation, or start anything; `EmbeddedHost.start`
+does that.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from adapters.channels.webchat import WebChat
+from adapters.logs.sqlite import SqliteLog
+from adapters.skills.registry import enabled
+from adapters.skills.runner import SkillPool, SkillSettings
+from engine.effects import ModelRequest, PromptLine
+from engine.errors import Refused, Unavailable
+from engine.events import FlowActivated, ModelReplied
+from engine.flow import Flow
+from engine.ports import Channel, ModelRunner, SkillRunner
+from models.fetch import default_file
+from models.llama_cpp import LlamaCpp, LlamaSettings
+from models.openai_compatible import OpenAICompatible, OpenAISettings
+from models.scripted import ScriptedModel
+from statemachines import registry
+from streams.egress import Account, Egress
+from streams.embedded import data_dir
+from streams.embedded.clock import HostClock, wall_ms
+from streams.embedded.guard import Guard
+from streams.embedded.host import EmbeddedHost
+from streams.embedded.metrics import Metrics
+from streams.embedded.performers import Performers
+from streams.embedded.pipeline import Pipeline
+from streams.ingress import Ingress
+from streams.settings import Settings, skill_tables
+
+OUTBOX_CHANNELS = frozenset({"webchat"})
+"""Channels whose lines are kept in the log: *sent* means that a line is durable there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """An engine that is wired and not started."""
+
+    host: EmbeddedHost
+    flow: Flow
+    config: bytes
+    metrics: Metrics
+    webchat: WebChat
+    guard: Guard
+
+    async def start(self) -> None:
+        """Recover and begin."""
+        await self.host.start(self.flow, self.config, standing=self.guard.standing())
+
+
+def assemble(settings: Settings, *, env: Mapping[str, str]) -> Embedded:
+    """Wire the embedded host of these settings. Raises Refused with what is wrong and the fix."""
+    directory = settings.server.data_dir
+    data_dir.prepare(directory)
+    keys = data_dir.keys(directory)
+    store = SqliteLog(directory / data_dir.LOG_FILE)
+    clock = HostClock(last_at_ms(store))
+    guard = Guard(directory / data_dir.GUARD_FILE)
+    metrics = Metrics()
+    model = model_runner(settings)
+    skills, triggers = _skills(settings, model, env)
+    flow, config = build_flow(settings, triggers)
+    webchat = WebChat(settings.webchat.account, keys.cookies)
+    routes = Ingress(
+        webchat.kind,
+        webchat.account,
+        keys=keys.pseudonyms,
+        known=lambda session_id: store.get(session_id) is not None,
+        shows_lines=True,
+    )
+    pipeline = Pipeline(
+        store,
+        egress=lambda: Egress(_accounts([webchat]), jitter=random.random),
+        build=_build,
+        outbox=OUTBOX_CHANNELS,
+        stepping=guard.stepping,
+    )
+    performers = Performers(
+        now_ms=clock.now_ms,
+        attempt=pipeline.attempt,
+        calls_max=settings.model.calls_max,
+        model=model,
+        skills=skills,
+    )
+    host = EmbeddedHost(
+        store,
+        pipeline,
+        clock=clock,
+        performers=performers,
+        channels=[(webchat, routes)] if settings.webchat.enabled else [],
+        metrics=metrics,
+        batch_max=settings.engine.batch_events_max,
+    )
+    return Embedded(
+        host=host, flow=flow, config=config, metrics=metrics, webchat=webchat, guard=guard
+    )
+
+
+def last_at_ms(store: SqliteLog) -> int:
+    """Log time of the last record; 0 where there is none."""
+    head = store.head(0)
+    return store.read(0, after=head - 1, limit=1)[0].appended_ms if head else 0
+
+
+def model_runner(settings: Settings) -> ModelRunner:
+    """The configured model's runner. Raises Refused where it lacks what it needs."""
+    model = settings.model
+    permille = round(model.temperature * 1_000)
+    match model.kind:
+        case "scripted":
+            return ScriptedModel()
+        case "openai":
+            if model.base_url is None or model.model is None:
+                raise Refused("model.kind is openai: set model.base_url and model.model")
+            return OpenAICompatible(
+                OpenAISettings(
+                    base_url=model.base_url,
+                    model=model.model,
+                    api_key=None if model.api_key is None else model.api_key.reveal(),
+                    temperature_permille=permille,
+                    max_tokens=model.max_tokens,
+                )
+            )
+        case "llama":
+            path = model.path or default_file(settings.server.data_dir)
+            if path is None:
+                raise Refused(
+                    "there is no model yet: `ai-assistant models fetch` gets the default one, "
+                    "or set MODEL_PATH to a .gguf file"
+                )
+            return LlamaCpp(
+                LlamaSettings(
+                    model_path=path,
+                    n_ctx=model.n_ctx,
+                    slots=model.calls_max,
+                    n_threads=model.n_threads or 1,
+                    temperature_permille=permille,
+                    max_tokens=model.max_tokens,
+                )
+            )
+
+
+def build_flow(settings: Settings, triggers: Sequence[dict[str, Any]]) -> tuple[Flow, bytes]:
+    """The configured flow and its whole canonical configuration. Raises Refused."""
+    given: dict[str, Any] = msgspec.json.decode(settings.flow.config)
+    known = registry.find(settings.flow.name).Config.__struct_fields__
+    shared: dict[str, Any] = {
+        "skills": list(triggers),
+        "fallback_strategies": [
+            {"pattern": s.pattern, "action": s.action} for s in settings.fallbacks
+        ],
+        "max_tokens": settings.model.max_tokens,
+    }
+    merged = {name: value for name, value in shared.items() if name in known} | given
+    config = msgspec.json.encode(merged, order="sorted")
+    return registry.build(settings.flow.name, config), config
+
+
+def _build(body: FlowActivated) -> Flow:
+    return registry.build(body.flow, bytes(body.config))
+
+
+def _accounts(channels: Sequence[Channel]) -> dict[tuple[str, str], Account]:
+    return {(c.kind, c.account): Account(idempotent=c.idempotent) for c in channels}
+
+
+def _skills(
+    settings: Settings, model: ModelRunner, env: Mapping[str, str]
+) -> tuple[SkillRunner | None, list[dict[str, Any]]]:
+    """The skills' runner and their trigger words, for the flow."""
+    wanted = settings.skills.enabled
+    if not wanted:
+        return None, []
+    cards = enabled(wanted)
+    pool = SkillPool(
+        SkillSettings(
+            cards=cards,
+            workers=settings.skills.processes_max,
+            limit_ms=round(settings.skills.within_s * 1_000),
+            own=skill_tables(settings, env),
+            model_languages=settings.model.languages,
+        ),
+        _ask(model),
+    )
+    triggers = [{"name": c.name, "trigger_words": list(c.trigger_words)} for c in cards]
+    return pool, triggers
+
+
+def _ask(model: ModelRunner) -> Any:
+    async def ask(prompt: str, max_tokens: int, deadline_ms: int) -> str:
+        request = ModelRequest(
+            effect_id=f"skill/{wall_ms()}-{random.getrandbits(64):x}",
+            session_id="",
+            reply_id="",
+            lines=(PromptLine(role="user", text=prompt),),
+            max_tokens=max_tokens,
+            stream=False,
+            expires_ms=deadline_ms,
+        )
+        outcome = await model.run(request, lambda text: None)
+        if isinstance(outcome, ModelReplied):
+            return outcome.text
+        raise Unavailable("the model did not answer")
+
+    return ask

@@ -1,0 +1,33 @@
+"""The host's clock: the log's last time plus monotonic time since, so that it never goes back.
+
+The only reader of the machine's clocks in the embedded host. A wall clock that jumps while the
+process runs changes nothing; one that stands behind the log's last record at the start does not
+either, and one that is ahead counts from then on.
+"""
+
+import time
+
+
+def wall_ms() -> int:
+    """What the machine says the time is: milliseconds since the epoch, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class HostClock:
+    """`now_ms` never goes back, within a process and, given the log's last time, across them."""
+
+    def __init__(self, log_ms: int) -> None:
+        self._start_ms = max(wall_ms(), log_ms)
+        self._zero_ns = time.monotonic_ns()
+
+    def now_ms(self) -> int:
+        """Log time, UTC milliseconds."""
+        return self._start_ms + self.monotonic_ms()
+
+    def monotonic_ms(self) -> int:
+        """Milliseconds since this clock was made."""
+        return (time.monotonic_ns() - self._zero_ns) // 1_000_000
+
+    def skew_ms(self) -> int:
+        """How far the machine's wall clock is ahead of the log's time (negative: behind)."""
+        return wall_ms() - self.now_ms()

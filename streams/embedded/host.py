@@ -1,0 +1,441 @@
+"""The embedded host: the event loop around the pipeline. The only place that waits and calls.
+
+Channels put messages in through a `Gateway`; each turn of `_pump` commits what has come since (group
+commit), and only then acknowledges it, starts runners, calls channels and shows lines. What runners
+and channels come back with goes in at the top again. The names of `CrashPoint` stand where a death
+would leave that state behind.
+
+It decides nothing about a session: that is `engine.step`, through `streams.embedded.pipeline`.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, cast
+
+from engine import codec
+from engine.errors import Refused, Unavailable
+from engine.flow import Flow
+from engine.ports import (
+    Channel,
+    Delivery,
+    Frame,
+    Incoming,
+    Line,
+    Receipt,
+    SessionView,
+)
+from engine.session import Session
+from streams import ingress
+from streams.embedded.clock import HostClock
+from streams.embedded.handed_over import HandedOverSessions, is_handed_over
+from streams.embedded.metrics import Metrics
+from streams.embedded.performers import Performers
+from streams.embedded.pipeline import Called, Decided, Pipeline
+from streams.embedded.store import Store
+from streams.host_state import HandedOver, HostState
+from streams.ingress import Ingress, Taken
+
+log = logging.getLogger(__name__)
+
+RECENT_MAX = 10_000
+"""Events that were just appended: a client that resends one is answered without appending it."""
+RETRY_COMMIT_S = 0.5
+SLEEP_MAX_S = 5.0
+"""The pump looks at the clock at least this often."""
+ChannelKey = tuple[str, str]
+
+
+class EmbeddedHost:
+    """One process's conversations: channels in, runners and channels out, one log file.
+
+    `start` recovers and begins; `stop` takes nothing more in, waits for what is in flight at most
+    `drain_s`, and leaves the rest to the next start: it is all in the log.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        pipeline: Pipeline,
+        *,
+        clock: HostClock,
+        performers: Performers,
+        channels: Sequence[tuple[Channel, Ingress]],
+        metrics: Metrics,
+        batch_max: int = 256,
+    ) -> None:
+        self._batch_max = batch_max
+        self._store = store
+        self._pipeline = pipeline
+        self._clock = clock
+        self._performers = performers
+        self._channels = {(c.kind, c.account): (c, i) for c, i in channels}
+        self._metrics = metrics
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._wake = asyncio.Event()
+        self._taken: list[tuple[Taken, asyncio.Future[None] | None]] = []
+        self._called: list[Called] = []
+        self._recent: OrderedDict[str, asyncio.Future[None]] = OrderedDict()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._handed_over = HandedOverSessions()
+        self._pump_task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._started_ms = 0
+        self.fault: str = "starting"
+
+    # ---- life ------------------------------------------------------------------------------
+
+    async def start(self, flow: Flow, config: bytes, *, standing: str = "") -> None:
+        """Recover, activate the flow, start runners and channels, and begin."""
+        now_ms = self._clock.now_ms()
+        self._started_ms = now_ms
+        pending = self._pipeline.recover(now_ms=now_ms, standing=standing)
+        if standing:
+            log.error("the last process died while stepping event %s", standing)
+        replaced = self._pipeline.activate(flow, config, now_ms=now_ms)
+        if replaced is not None:
+            same = (replaced.name, replaced.version) == (flow.ref.name, flow.ref.version)
+            why = "its code or configuration changed" if same else "another flow is configured"
+            log.warning("flow %s replaces %s: %s", flow.ref, replaced, why)
+        await self._performers.start(self._outcome, self._show)
+        for channel, routes in self._channels.values():
+            await channel.start(ChannelGateway(self, routes))
+        self._pump_task = asyncio.create_task(self._pump(), name="pump")
+        self._pump_task.add_done_callback(self._pump_ended)
+        self._performers.put(pending, now_ms=self._clock.now_ms())
+        self.fault = ""
+        self._find_handed_over()
+
+    async def stop(self, *, drain_s: float) -> None:
+        """Take nothing more in; wait at most `drain_s` for what is in flight; let go."""
+        self.fault = "stopping"
+        for channel, _ in self._channels.values():
+            await channel.close()
+        try:
+            async with asyncio.timeout(drain_s):
+                while self._busy():
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            log.warning("stopping with work in flight: it goes on at the next start")
+        self._stopping = True
+        self._wake.set()
+        if self._pump_task is not None:
+            await asyncio.wait([self._pump_task])
+        await self._performers.close()
+        for call in self._calls:
+            call.cancel()
+        self._writer.shutdown(wait=True)
+        self._store.close()
+
+    async def failed(self) -> None:
+        """Returns when the host can do no more; `fault` says why."""
+        if self._pump_task is not None:
+            await asyncio.wait([self._pump_task])
+
+    def _busy(self) -> bool:
+        return bool(self._taken or self._called or self._calls or self._performers.in_flight) or (
+            self._pipeline.egress.waiting > 0 and self._pipeline.egress.next_ms(0) == 0
+        )
+
+    # ---- in --------------------------------------------------------------------------------
+
+    async def submit(self, taken: Taken) -> None:
+        """Return once the event is durable. The same event again is not appended twice."""
+        if self.fault:
+            raise Unavailable(f"the assistant is {self.fault}")
+        known = self._recent.get(taken.append.event_id)
+        if known is None or (known.done() and known.exception() is not None):
+            known = asyncio.get_running_loop().create_future()
+            self._recent[taken.append.event_id] = known
+            if len(self._recent) > RECENT_MAX:
+                self._recent.popitem(last=False)
+            self._taken.append((taken, known))
+            self._wake.set()
+        await asyncio.shield(known)
+
+    def now_ms(self) -> int:
+        """Log time."""
+        return self._clock.now_ms()
+
+    def _outcome(self, taken: Taken) -> None:
+        """A runner is done."""
+        self._taken.append((taken, None))
+        self._wake.set()
+
+    # ---- the pump --------------------------------------------------------------------------
+
+    async def _pump(self) -> None:
+        while not self._stopping or self._taken or self._called:
+            await self._work()
+            taken, self._taken = self._taken[: self._batch_max], self._taken[self._batch_max :]
+            called, self._called = self._called, []
+            self._wake.clear()
+            now_ms = self._clock.now_ms()
+            # CrashPoint.BEFORE_APPEND: taken from the channel, in memory only.
+            decided = self._pipeline.decide([t for t, _ in taken], called, now_ms=now_ms)
+            if decided.is_empty:
+                continue
+            try:
+                # CrashPoint.STEP_COMMIT: stepped, nothing of it durable yet.
+                await asyncio.get_running_loop().run_in_executor(
+                    self._writer, self._pipeline.commit, decided
+                )
+            except Unavailable as error:
+                await self._rolled_back(taken, called, error)
+                continue
+            self._pipeline.confirm(decided)
+            # CrashPoint.APPEND_ACK: durable, nobody told yet.
+            for _, future in taken:
+                if future is not None and not future.done():
+                    future.set_result(None)
+            # CrashPoint.COMMIT_PERFORM: decided and durable, nothing performed yet.
+            self._perform(decided)
+
+    async def _work(self) -> None:
+        """Wait for something to come in, or for the next deadline."""
+        if self._taken or self._called or self._stopping:
+            return
+        now_ms = self._clock.now_ms()
+        times = (self._pipeline.deadlines.next_ms(), self._pipeline.egress.next_ms(now_ms))
+        soonest = min((t for t in times if t is not None), default=None)
+        wait_s = SLEEP_MAX_S if soonest is None else (soonest - now_ms) / 1_000
+        if wait_s <= 0:
+            return
+        try:
+            async with asyncio.timeout(min(wait_s, SLEEP_MAX_S)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _rolled_back(
+        self,
+        taken: list[tuple[Taken, asyncio.Future[None] | None]],
+        called: list[Called],
+        error: Unavailable,
+    ) -> None:
+        """Nothing of the batch is durable: tell those who can send again, keep what cannot."""
+        self._metrics.rolled_back()
+        log.error("commit failed, nothing of it is durable: %s", error)
+        self.fault = f"not able to write its log: {error}"
+        for _, future in taken:
+            if future is not None and not future.done():
+                future.set_exception(error)
+                future.exception()  # the one who waits for it may have gone
+        self._taken = [item for item in taken if item[1] is None] + self._taken
+        self._called = called + self._called
+        while True:
+            await asyncio.sleep(RETRY_COMMIT_S)
+            try:
+                now_ms = self._clock.now_ms()
+                pending = self._pipeline.recover(now_ms=now_ms)
+                break
+            except Unavailable:
+                if self._stopping:
+                    return
+        self.fault = ""
+        self._performers.put(pending, now_ms=now_ms)
+
+    def _pump_ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.fault = f"broken: {type(error).__name__}: {error}"
+            log.critical("the pump died: the process must be restarted", exc_info=error)
+
+    # ---- out -------------------------------------------------------------------------------
+
+    def _perform(self, decided: Decided) -> None:
+        batch = decided.batch
+        self._metrics.committed(decided)
+        self._show_lines(decided)
+        flow = self._pipeline.sessions.flow
+        assert flow is not None
+        for session, _ in batch.stepped.values():
+            self._handed_over.put(flow, session)
+            channel = self._channel_of(session.id)
+            if channel is not None:
+                channel.stepped(self._view(flow, session))
+        for effect_id in (*batch.cancels, *batch.resolved):
+            self._performers.cancel(effect_id)
+        if batch.requests:
+            self._performers.put(decided.requests, now_ms=decided.at_ms)
+        for delivery in decided.marked:
+            call = asyncio.create_task(self._call(delivery))
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+
+    async def _call(self, delivery: Delivery) -> None:
+        """Call the channel for a delivery whose mark is durable."""
+        channel = self._channel_of(delivery.session_id)
+        outcome: Receipt | Refused | Unavailable
+        # CrashPoint.MARK_CALL: marked, the platform not called yet.
+        if channel is None:
+            outcome = Refused("this channel account is not configured any more")
+        elif self._pipeline.egress.is_stale(delivery, self._clock.now_ms()):
+            outcome = Unavailable("the mark was too old to call on", retry_after_ms=0)
+        else:
+            try:
+                outcome = await channel.send(delivery)
+            except (Refused, Unavailable) as error:
+                outcome = error
+            except Exception as error:  # the adapter broke its contract: as good as not sent
+                log.exception("channel %s failed to send", channel.kind)
+                outcome = Refused(f"{type(error).__name__} in channel {channel.kind}")
+        # CrashPoint.CALL_RECEIPT: the platform has it, the receipt is not durable yet.
+        self._called.append(Called(delivery.reply_id, outcome))
+        self._wake.set()
+
+    def _show(self, frame: Frame) -> None:
+        channel = self._channel_of(frame.session_id)
+        if channel is not None and self._pipeline.egress.show(frame):
+            channel.show(frame)
+
+    def _show_lines(self, decided: Decided) -> None:
+        by_channel: dict[ChannelKey, list[Line]] = {}
+        for line, n in zip(decided.lines, decided.numbers, strict=True):
+            numbered = Line(
+                session_id=line.session_id,
+                id=line.id,
+                author=line.author,
+                text=line.text,
+                at_ms=line.at_ms,
+                n=n,
+                how=line.how,
+            )
+            by_channel.setdefault(_channel_key(line.session_id), []).append(numbered)
+        for key, lines in by_channel.items():
+            if key in self._channels:
+                self._channels[key][0].wrote(lines)
+
+    def _channel_of(self, session_id: str) -> Channel | None:
+        found = self._channels.get(_channel_key(session_id))
+        return None if found is None else found[0]
+
+    # ---- what people ask -------------------------------------------------------------------
+
+    def _view(self, flow: Flow, session: Session) -> SessionView:
+        return SessionView(
+            session_id=session.id,
+            state=session.state,
+            busy=any(pending.kind != "timer" for pending in session.pending),
+            person=is_handed_over(flow, session),
+            frames=self._pipeline.egress.frames(session.id),
+        )
+
+    async def view(self, session_id: str) -> SessionView | None:
+        """The session as its person may see it; None before its first message."""
+        value = self._store.get(session_id)
+        flow = self._pipeline.sessions.flow
+        if value is None or flow is None:
+            return None
+        return self._view(flow, codec.decode_session(value))
+
+    async def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:
+        """Committed lines with n > after."""
+        return self._store.lines(session_id, after=after, limit=limit)
+
+    def state(self) -> HostState:
+        """How it is just now; from memory."""
+        flow = self._pipeline.sessions.flow
+        return HostState(
+            ready=not self.fault,
+            reason=self.fault,
+            version=self._metrics.version,
+            flow="" if flow is None else str(flow.ref),
+            started_ms=self._started_ms,
+            sessions=self._metrics.sessions,
+            events=self._metrics.events,
+            lag=len(self._taken),
+            undelivered=self._pipeline.egress.waiting,
+            dead_letters=self._metrics.dead_letters,
+        )
+
+    async def operator_sessions(self) -> Sequence[HandedOver]:
+        """All sessions in a person's hands, the longest waiting first."""
+        return self._handed_over.all()
+
+    async def operator_say(
+        self, session_id: str, *, request_id: str, text: str, operator: str
+    ) -> None:
+        """Say something to the person; returns once that is durable."""
+        self._require_handed_over(session_id)
+        await self.submit(
+            ingress.operator_said(
+                session_id, text, operator=operator, request_id=request_id, now_ms=self.now_ms()
+            )
+        )
+
+    async def hand_back(self, session_id: str, *, request_id: str, operator: str) -> None:
+        """Give the session back to the bot, once."""
+        self._require_handed_over(session_id)
+        await self.submit(
+            ingress.handed_back(
+                session_id, operator=operator, request_id=request_id, now_ms=self.now_ms()
+            )
+        )
+
+    def _require_handed_over(self, session_id: str) -> None:
+        if self._handed_over.get(session_id) is None:
+            raise Refused(
+                f"session {session_id!r} is not in a person's hands: "
+                "`ai-assistant operator list` shows those that are"
+            )
+
+    def _find_handed_over(self) -> None:
+        flow = self._pipeline.sessions.flow
+        assert flow is not None
+        for session_id, _ in self._store.deadlines():
+            value = self._store.get(session_id)
+            if value is not None:
+                self._handed_over.put(flow, codec.decode_session(value))
+
+
+class ChannelGateway:
+    """What one channel account may ask of the host: the `Gateway` port."""
+
+    def __init__(self, host: EmbeddedHost, routes: Ingress) -> None:
+        self._host = host
+        self._ingress = routes
+
+    async def accept(self, incoming: Incoming) -> str:
+        """Append the message's event; its session id, once that is durable."""
+        taken = self._ingress.message(incoming, now_ms=self._host.now_ms())
+        await self._host.submit(taken)
+        return taken.append.session_id
+
+    async def stop(self, session_id: str, *, reply_id: str, request_id: str) -> None:
+        """The person pressed stop."""
+        await self._host.submit(
+            ingress.stop_requested(
+                session_id, reply_id, request_id=request_id, now_ms=self._host.now_ms()
+            )
+        )
+
+    async def feedback(self, session_id: str, *, reply_id: str, verdict: str, text: str) -> None:
+        """The person judged a reply."""
+        if verdict not in ("up", "down"):
+            raise Refused(f"verdict {verdict!r}: it is `up` or `down`")
+        judged = cast('Literal["up", "down"]', verdict)
+        await self._host.submit(
+            ingress.feedback_given(
+                session_id, reply_id, verdict=judged, text=text, now_ms=self._host.now_ms()
+            )
+        )
+
+    def session_id(self, account: str, conversation: str, sender: str) -> str:
+        """The session that these platform ids lead to."""
+        return self._ingress.session_id(conversation, sender)
+
+    async def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:
+        """Committed lines with n > after."""
+        return await self._host.lines(session_id, after=after, limit=limit)
+
+    async def view(self, session_id: str) -> SessionView | None:
+        """The session as its person may see it."""
+        return await self._host.view(session_id)
+
+
+def _channel_key(session_id: str) -> ChannelKey:
+    channel, account, _ = session_id.split(":", 2)
+    return channel, account

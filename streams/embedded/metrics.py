@@ -1,0 +1,89 @@
+"""What the embedded host counts, for Prometheus and for `HostState`.
+
+Fed once per batch, so that counting costs a turn next to nothing. Label values are few and fixed:
+never a session, never a text.
+"""
+
+from collections import Counter as Tally
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from streams.embedded.pipeline import Decided
+
+
+class Metrics:
+    """The host's own registry and its numbers."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.version = _version()
+        self.events = 0
+        self.sessions = 0
+        self.dead_letters = 0
+        registry = self.registry
+        self._events = Counter("assistant_events", "Events appended and stepped", registry=registry)
+        self._batch = Histogram(
+            "assistant_batch_events",
+            "Events in one commit",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 1_024),
+            registry=registry,
+        )
+        self._dispositions = Counter(
+            "assistant_messages", "Messages by how they ended", ["disposition"], registry=registry
+        )
+        self._effects = Counter("assistant_effects", "Effects by kind", ["kind"], registry=registry)
+        self._deliveries = Counter(
+            "assistant_deliveries",
+            "Deliveries by the state they reached",
+            ["state"],
+            registry=registry,
+        )
+        self._dead = Counter("assistant_dead_letters", "Records set aside", registry=registry)
+        self._errors = Counter("assistant_step_errors", "Steps that failed", registry=registry)
+        self._rolled = Counter(
+            "assistant_commits_rolled_back", "Commits that failed", registry=registry
+        )
+        self._sessions = Gauge("assistant_sessions", "Sessions in the log", registry=registry)
+        Gauge("assistant_info", "Its version", ["version"], registry=registry).labels(
+            self.version
+        ).set(1)
+
+    def recovered(self, *, events: int, sessions: int, dead_letters: int) -> None:
+        """What the log held at the start."""
+        self.events, self.sessions, self.dead_letters = events, sessions, dead_letters
+        self._sessions.set(sessions)
+
+    def committed(self, decided: Decided) -> None:
+        """A batch is durable."""
+        batch = decided.batch
+        n = len(decided.appends)
+        self.events += n
+        self._events.inc(n)
+        self._batch.observe(n)
+        born = sum(1 for session, _ in batch.stepped.values() if session.seq == 1)
+        if born:
+            self.sessions += born
+            self._sessions.set(self.sessions)
+        if batch.dead:
+            self.dead_letters += len(batch.dead)
+            self._dead.inc(len(batch.dead))
+        for how, count in batch.dispositions.items():
+            self._dispositions.labels(how).inc(count)
+        for kind, count in batch.effects.items():
+            self._effects.labels(kind).inc(count)
+        if batch.errors:
+            self._errors.inc(batch.errors)
+        for state, count in Tally(d.state for d in decided.deliveries.values()).items():
+            self._deliveries.labels(state).inc(count)
+
+    def rolled_back(self) -> None:
+        """A commit failed."""
+        self._rolled.inc()
+
+
+def _version() -> str:
+    try:
+        return version("ai-assistant")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,306 @@
+"""The hops of one partition, wired: what comes in becomes one batch, durable whole or not at all.
+
+`decide` runs the hops in memory; `commit` makes what they decided durable (it may run in another
+thread, and touches nothing but the log); then `confirm`, or `recover` where the commit failed, which
+is a small restart. Used by the host's event loop; it knows no event loop itself.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from engine import codec
+from engine.effects import RunnerRequest
+from engine.errors import Conflict, Refused, Unavailable
+from engine.events import FlowActivated, FlowRef
+from engine.flow import Flow
+from engine.limits import DEATHS_MAX
+from engine.ports import (
+    Append,
+    DeadLetter,
+    Delivery,
+    Line,
+    LogRecord,
+    Owner,
+    Receipt,
+)
+from streams.clock import Deadlines
+from streams.egress import Egress
+from streams.embedded.store import Store
+from streams.ingress import Taken
+from streams.sessions import Batch, Sessions, activated, first_due
+
+PARTITION = 0
+MARKS_MAX = 1_024
+WOKEN_MAX = 256
+"""Sessions woken in one batch: after an outage they come in turn, not all at once."""
+READ_MAX = 512
+
+
+class Called(NamedTuple):
+    """What a channel's call came to."""
+
+    reply_id: str
+    outcome: Receipt | Refused | Unavailable
+
+
+class Decided:
+    """One batch: what is to become durable, and what is to be done after that."""
+
+    __slots__ = (
+        "appends",
+        "at_ms",
+        "batch",
+        "deaths",
+        "deliveries",
+        "first_offset",
+        "letters",
+        "lines",
+        "marked",
+        "numbers",
+    )
+
+    def __init__(self, at_ms: int, first_offset: int) -> None:
+        self.at_ms = at_ms
+        self.first_offset = first_offset
+        self.appends: list[Append] = []
+        self.batch = Batch()
+        self.lines: list[Line] = []
+        self.numbers: list[int] = []  # of the lines, once committed
+        self.deliveries: dict[str, Delivery] = {}
+        self.marked: list[Delivery] = []
+        self.letters: list[DeadLetter] = []
+        self.deaths: tuple[str, int] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing to make durable."""
+        return not (self.appends or self.deliveries or self.lines or self.batch.watermark)
+
+    @property
+    def requests(self) -> list[RunnerRequest]:
+        """To be started once this is durable."""
+        return list(self.batch.requests.values())
+
+
+class Pipeline:
+    """The sans-I/O middle of the embedded host. One owner, one partition.
+
+    `outbox`: the channels whose lines this log keeps (web chat, terminal). `stepping`: told each
+    event's id before its step.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        egress: Callable[[], Egress],
+        build: Callable[[FlowActivated], Flow],
+        outbox: frozenset[str],
+        stepping: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._make_egress = egress
+        self._build = build
+        self._outbox = outbox
+        self._stepping = stepping
+        self._owner: Owner = store.claim(PARTITION)
+        self._offset = 0
+        self.deadly: dict[str, int] = {}
+        self.sessions = self._new_sessions()
+        self.egress = egress()
+        self.deadlines = Deadlines()
+        self.last_flow: FlowRef | None = None
+
+    @property
+    def attempt(self) -> int:
+        """Greater than that of any earlier process over this log."""
+        return self._owner.token
+
+    # ---- start -----------------------------------------------------------------------------
+
+    def recover(self, *, now_ms: int, standing: str = "") -> list[RunnerRequest]:
+        """Take over what is durable: the requests that are still to be performed.
+
+        `standing`: the event at which the last process died. Used at the start, and whenever a
+        commit failed. Raises Unavailable where the log cannot be written.
+        """
+        store = self._store
+        self.sessions = self._new_sessions()
+        self.egress = self._make_egress()
+        self.deadlines = Deadlines()
+        self.deadly = {event_id: deaths for _, event_id, deaths in store.deaths()}
+        self._offset = store.head(PARTITION)
+        self._activate_last()
+        self._catch_up(now_ms)
+        for session_id, due_ms in store.deadlines():
+            self.deadlines.put(session_id, due_ms)
+        changed, events = self.egress.recover(store.undelivered(), now_ms=now_ms)
+        decided = self._decided(now_ms)
+        decided.appends = list(events)
+        decided.deliveries = {d.reply_id: d for d in changed}
+        if standing:
+            deaths = self.deadly.get(standing, 0) + 1
+            self.deadly[standing] = deaths
+            decided.deaths = (standing, deaths)
+        self._apply_to(decided)
+        if decided.deaths or not decided.is_empty:
+            self.commit(decided)
+            self.confirm(decided)
+        return store.requests()
+
+    def activate(self, flow: Flow, config: bytes, *, now_ms: int) -> FlowRef | None:
+        """Make `flow` the active one if it is not; the one that it replaces, if any."""
+        current = self.sessions.flow
+        if current is not None and current.ref == flow.ref:
+            return None
+        replaced = self.last_flow
+        control = activated(flow, config, at_ms=now_ms)
+        decided = self._decided(now_ms)
+        decided.appends = [Append("", control.id, codec.encode(control))]
+        self._apply_to(decided)
+        self.commit(decided)
+        self.confirm(decided)
+        self.last_flow = flow.ref
+        return replaced
+
+    # ---- one batch -------------------------------------------------------------------------
+
+    def decide(self, taken: Sequence[Taken], called: Sequence[Called], *, now_ms: int) -> Decided:
+        """Run the hops over what came in, and over what time brought."""
+        decided = self._decided(now_ms)
+        decided.appends = [item.append for item in taken]
+        decided.lines = [item.line for item in taken if item.line is not None]
+        for call in called:
+            self._receipt(decided, call)
+        decided.appends += self.deadlines.reached(now_ms, limit=WOKEN_MAX)
+        self._apply_to(decided)
+        return decided
+
+    def commit(self, decided: Decided) -> None:
+        """Make it durable in one transaction. Raises Unavailable (nothing of it is) or Conflict."""
+        batch, at_ms = decided.batch, decided.at_ms
+        with self._store.transaction(self._owner) as tx:
+            if decided.appends:
+                offsets = tx.append(decided.appends, at_ms=at_ms)
+                if offsets[0] != decided.first_offset:
+                    raise Conflict("another process appends to this log")
+            tx.put_sessions(batch.rows())
+            tx.put_steps(batch.steps, at_ms=at_ms)
+            tx.put_requests(list(batch.requests.values()))
+            tx.drop_requests([*batch.cancels, *batch.resolved])
+            tx.put_deliveries(list(decided.deliveries.values()))
+            decided.numbers = tx.put_lines(decided.lines)
+            tx.put_dead_letters(batch.dead)
+            if batch.watermark:
+                tx.put_watermark(batch.watermark)
+            if decided.deaths is not None:
+                event_id, deaths = decided.deaths
+                tx.put_deaths(decided.first_offset, event_id, deaths)
+
+    def confirm(self, decided: Decided) -> None:
+        """It is durable: memory may rely on it."""
+        self.sessions.committed(decided.batch)
+        self._offset += len(decided.appends)
+        for session, _ in decided.batch.stepped.values():
+            self.deadlines.put(session.id, first_due(session))
+
+    # ---- inside ----------------------------------------------------------------------------
+
+    def _new_sessions(self) -> Sessions:
+        return Sessions(
+            PARTITION, load=self._store.get, build=self._build, before_step=self._stepping
+        )
+
+    def _decided(self, now_ms: int) -> Decided:
+        return Decided(now_ms, self._offset + 1)
+
+    def _apply_to(self, decided: Decided) -> None:
+        """Step what is appended, and let egress have the orders."""
+        now_ms = decided.at_ms
+        records = [
+            LogRecord(decided.first_offset + i, a.session_id, a.value, now_ms)
+            for i, a in enumerate(decided.appends)
+        ]
+        self._step(decided, records)
+        decided.marked = self.egress.mark(now_ms, limit=MARKS_MAX)
+        for delivery in decided.marked:
+            decided.deliveries[delivery.reply_id] = delivery
+
+    def _step(self, decided: Decided, records: Sequence[LogRecord]) -> None:
+        deadly = frozenset(key for key, n in self.deadly.items() if n >= DEATHS_MAX)
+        batch = self.sessions.apply(records, now_ms=decided.at_ms, deadly=deadly)
+        decided.batch = batch
+        for order in batch.orders:
+            for delivery in self.egress.order(order, now_ms=decided.at_ms):
+                decided.deliveries[delivery.reply_id] = delivery
+
+    def _receipt(self, decided: Decided, call: Called) -> None:
+        now_ms, outcome = decided.at_ms, call.outcome
+        if isinstance(outcome, Receipt):
+            delivery = self.egress.sent(call.reply_id, outcome, now_ms=now_ms)
+            if delivery is not None:
+                decided.deliveries[delivery.reply_id] = delivery
+                if delivery.address.channel in self._outbox:
+                    decided.lines.append(line_of(delivery, at_ms=now_ms))
+            return
+        if isinstance(outcome, Unavailable):
+            ended = self.egress.unavailable(
+                call.reply_id,
+                str(outcome),
+                now_ms=now_ms,
+                retry_after_ms=outcome.retry_after_ms,
+            )
+        else:
+            ended = self.egress.refused(call.reply_id, str(outcome), now_ms=now_ms)
+        if ended is not None:
+            delivery, event = ended
+            decided.deliveries[delivery.reply_id] = delivery
+            if event is not None:
+                decided.appends.append(event)
+
+    def _activate_last(self) -> None:
+        control = self._store.last_control(up_to=self._store.watermark(PARTITION))
+        if control is None:
+            return
+        event = codec.decode_event(control.value)
+        assert isinstance(event.body, FlowActivated)
+        self.last_flow = event.body.flow
+        try:
+            self.sessions.activate(event)
+        except Refused:
+            # The version that ran last is not in this program: sessions go over to the one that
+            # is activated next, from what they have stored.
+            self._require_applied(self.last_flow)
+
+    def _require_applied(self, ref: FlowRef) -> None:
+        """Events that the missing version was to step cannot be stepped by another."""
+        missing = self._store.head(PARTITION) - self._store.watermark(PARTITION)
+        if missing:
+            raise Refused(
+                f"{missing} events of the log are not applied yet, and flow {ref}, which was active "
+                "for them, is not in this version: run the version that has it once"
+            )
+
+    def _catch_up(self, now_ms: int) -> None:
+        """Step what is in the log beyond the watermark: a log that was copied or restored."""
+        while True:
+            after = self._store.watermark(PARTITION)
+            records = self._store.read(PARTITION, after=after, limit=READ_MAX)
+            if not records:
+                return
+            decided = Decided(now_ms, self._offset + 1)
+            self._step(decided, records)
+            self.commit(decided)
+            self.confirm(decided)
+
+
+def line_of(delivery: Delivery, *, at_ms: int) -> Line:
+    """A sent reply as its person reads it."""
+    return Line(
+        session_id=delivery.session_id,
+        id=delivery.reply_id,
+        author=delivery.author,
+        text=delivery.text or "",
+        at_ms=at_ms,
+        how=delivery.how,
+    )

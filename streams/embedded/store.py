@@ -1,0 +1,29 @@
+"""What the embedded host needs of its one log file, beyond the ports: a Protocol.
+
+`adapters.logs.sqlite` implements it, `adapters.logs.memory` for tests.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from engine.effects import RunnerRequest
+from engine.ports import DeadLetter, Deliveries, Log, LogRecord, SessionStore
+
+
+class Store(Log, SessionStore, Deliveries, Protocol):
+    """Log, sessions and deliveries in one transaction, and the reads of a restart."""
+
+    def requests(self) -> list[RunnerRequest]:
+        """Requests that no outcome ended yet, oldest first."""
+
+    def deaths(self) -> list[tuple[int, str, int]]:
+        """Offset, event id and count of each event at which the process died."""
+
+    def last_control(self, *, up_to: int) -> LogRecord | None:
+        """The last control record at or before this offset."""
+
+    def dead_letters(self) -> Sequence[DeadLetter]:
+        """All that were set aside, in order."""
+
+    def close(self) -> None:
+        """Make everything durable and let the file go."""

@@ -1,0 +1,184 @@
+"""Hop 1, ingress: what a channel took in becomes an event of its session.
+
+In: `Incoming`, and what people ask of a session (stop, feedback, an operator's words). Out: the
+`Append` that a host commits, and acknowledges only after that. Next hop: `streams.sessions`.
+Plain ids become pseudonyms here. It never reads a clock, never waits, never talks to a platform.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from engine import codec, pseudonym
+from engine.errors import Refused
+from engine.events import (
+    Address,
+    Body,
+    Event,
+    FeedbackGiven,
+    HandedBack,
+    MessageReceived,
+    OperatorSaid,
+    StopRequested,
+)
+from engine.ids import derive, message_event_id
+from engine.limits import MESSAGE_TEXT_BYTES_MAX, QUOTED_TEXT_BYTES_MAX
+from engine.ports import Append, Incoming, Line
+
+ID_CHARS_MAX = 200
+"""A platform's ids; longer ones are not from a platform."""
+
+# Control characters but tab and line feed: they mean nothing in a message, and break terminals.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Taken(NamedTuple):
+    """An event to append, and the person's own line where the channel shows it."""
+
+    append: Append
+    line: Line | None = None
+
+
+def cleaned(text: str) -> str:
+    """Text that can be recorded: no control characters, no halves of a character."""
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", _CONTROL.sub("", text)).strip()
+
+
+class Ingress:
+    """The ingress of one channel account.
+
+    `keyed_by`: which platform ids make a session. `known`: whether a session exists, asked only
+    while older keys are kept. `shows_lines`: the channel shows a person their own lines.
+    """
+
+    def __init__(
+        self,
+        channel: str,
+        account: str,
+        *,
+        keys: tuple[pseudonym.Key, ...],
+        known: Callable[[str], bool],
+        keyed_by: Literal["both", "conversation", "sender"] = "both",
+        shows_lines: bool = False,
+    ) -> None:
+        self._channel = channel
+        self._account = account
+        self._keys = keys
+        self._known = known
+        self._keyed_by = keyed_by
+        self._shows_lines = shows_lines
+        self._source = f"{channel}:{account}"
+
+    def session_id(self, conversation: str, sender: str) -> str:
+        """The session that these platform ids lead to."""
+        who = {
+            "both": (conversation, sender),
+            "conversation": (conversation,),
+            "sender": (sender,),
+        }[self._keyed_by]
+        return pseudonym.find_session(
+            self._channel, self._account, who=who, keys=self._keys, known=self._known
+        )
+
+    def message(self, incoming: Incoming, *, now_ms: int) -> Taken:
+        """A message as its event. Raises Refused with what the sender can do about it."""
+        for field, value in (
+            ("message id", incoming.message_id),
+            ("conversation id", incoming.conversation),
+            ("sender id", incoming.sender),
+        ):
+            if not value or len(value) > ID_CHARS_MAX:
+                raise Refused(f"{field} has {len(value)} characters: 1 to {ID_CHARS_MAX}")
+        text = _bounded(incoming.text, "text", MESSAGE_TEXT_BYTES_MAX)
+        if not text:
+            raise Refused("the message has no text: write something")
+        body = MessageReceived(
+            message_id=cleaned(incoming.message_id),
+            text=text,
+            address=Address(
+                channel=self._channel,
+                account=self._account,
+                conversation=cleaned(incoming.conversation),
+                sender=cleaned(incoming.sender),
+                reply_token=cleaned(incoming.reply_token),
+                reply_token_expires_ms=incoming.reply_token_expires_ms,
+            ),
+            quoted=_bounded(incoming.quoted, "quoted text", QUOTED_TEXT_BYTES_MAX),
+            locale=cleaned(incoming.locale)[:35],
+        )
+        session = self.session_id(incoming.conversation, incoming.sender)
+        event = Event(
+            id=message_event_id(session, self._account, incoming.message_id),
+            session_id=session,
+            at_ms=now_ms,
+            source=self._source,
+            sent_ms=incoming.sent_ms,
+            body=body,
+        )
+        line = None
+        if self._shows_lines:
+            line = Line(
+                session_id=session,
+                id=incoming.message_id,
+                author="user",
+                text=text,
+                at_ms=now_ms,
+            )
+        return Taken(_append(event), line)
+
+
+def stop_requested(session_id: str, reply_id: str, *, request_id: str, now_ms: int) -> Taken:
+    """The person pressed stop."""
+    body = StopRequested(reply_id=reply_id)
+    return _asked(session_id, "stop", request_id, body=body, source="person", now_ms=now_ms)
+
+
+def feedback_given(
+    session_id: str,
+    reply_id: str,
+    *,
+    verdict: Literal["up", "down"],
+    text: str,
+    now_ms: int,
+) -> Taken:
+    """The person judged a reply; one verdict and text for a reply counts once."""
+    text = _bounded(text, "feedback", QUOTED_TEXT_BYTES_MAX)
+    body = FeedbackGiven(reply_id=reply_id, verdict=verdict, text=text)
+    key = f"{reply_id}\x1f{verdict}\x1f{text}"
+    return _asked(session_id, "feedback", key, body=body, source="person", now_ms=now_ms)
+
+
+def operator_said(
+    session_id: str, text: str, *, operator: str, request_id: str, now_ms: int
+) -> Taken:
+    """An operator answers a handed-over person."""
+    text = _bounded(text, "text", MESSAGE_TEXT_BYTES_MAX)
+    if not text:
+        raise Refused("the answer has no text: write something")
+    body = OperatorSaid(text=text, operator=cleaned(operator)[:ID_CHARS_MAX])
+    return _asked(session_id, "operator", request_id, body=body, source="operator", now_ms=now_ms)
+
+
+def handed_back(session_id: str, *, operator: str, request_id: str, now_ms: int) -> Taken:
+    """An operator gives the dialog back to the bot."""
+    body = HandedBack(operator=cleaned(operator)[:ID_CHARS_MAX])
+    return _asked(session_id, "hand-back", request_id, body=body, source="operator", now_ms=now_ms)
+
+
+def _asked(session_id: str, kind: str, key: str, *, body: Body, source: str, now_ms: int) -> Taken:
+    event_id = derive(session_id, kind, key)
+    event = Event(id=event_id, session_id=session_id, at_ms=now_ms, source=source, body=body)
+    return Taken(_append(event))
+
+
+def _bounded(text: str, field: str, bytes_max: int) -> str:
+    text = cleaned(text)
+    size = len(text.encode())
+    if size > bytes_max:
+        raise Refused(f"{field} has {size} bytes: at most {bytes_max}; send it in parts")
+    return text
+
+
+def _append(event: Event) -> Append:
+    return Append(event.session_id, event.id, codec.encode(event))

@@ -1,0 +1,208 @@
+"""Hop 3, runners: from a request to exactly one outcome, whatever the runner does.
+
+In: expanded requests, what a runner says while it works, and how it ended. Out: `Frame`s to show
+and the one outcome event to append. Next hop: back to `streams.sessions` with the outcome.
+
+Drops what expired unstarted, bounds what is in flight, cuts what is too long for an event, turns an
+empty answer into a failure, holds back what a fallback strategy may match, and bounds the frames.
+It performs nothing: hosts run the runners. It reads no clock: `now_ms` is given.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from engine import codec
+from engine.effects import IntentRequest, ModelRequest, RunnerRequest, SkillRequest
+from engine.events import (
+    Event,
+    FailureReason,
+    IntentFailed,
+    IntentFound,
+    ModelFailed,
+    ModelReplied,
+    Outcome,
+    SkillDone,
+    SkillFailed,
+)
+from engine.fallback import Gate
+from engine.ids import outcome_event_id, session_of
+from engine.limits import FRAMES_PER_S_MAX, REPLY_TEXT_BYTES_MAX
+from engine.ports import Append, Frame
+from streams.ingress import cleaned
+
+FRAME_EVERY_MS = 1_000 // FRAMES_PER_S_MAX
+_FAILED: dict[type, type[ModelFailed] | type[SkillFailed] | type[IntentFailed]] = {
+    ModelRequest: ModelFailed,
+    SkillRequest: SkillFailed,
+    IntentRequest: IntentFailed,
+}
+
+
+class Matched(NamedTuple):
+    """A fallback strategy matched what was said: stop the call, append this."""
+
+    outcome: Append
+
+
+class _Call:
+    """One request that is being worked on."""
+
+    __slots__ = ("frames", "gate", "request", "shown", "shown_ms")
+
+    def __init__(self, request: RunnerRequest) -> None:
+        self.request = request
+        fallbacks = () if isinstance(request, IntentRequest) else request.fallbacks
+        self.gate = Gate(fallbacks) if fallbacks else None
+        self.frames = 0
+        self.shown = ""
+        self.shown_ms = -FRAME_EVERY_MS
+
+
+class Runners:
+    """The runners hop of one kind (model, skill or intent).
+
+    `calls_max`: requests worked on at once; more wait in order. `attempt`: greater than that of
+    every process that may have worked on the same requests before: its frames win.
+    """
+
+    def __init__(self, kind: str, *, calls_max: int, attempt: int = 1) -> None:
+        self._kind = kind
+        self._calls_max = calls_max
+        self._attempt = attempt
+        self._waiting: deque[RunnerRequest] = deque()
+        self._calls: dict[str, _Call] = {}
+        self._known: set[str] = set()  # waiting or worked on
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being worked on."""
+        return len(self._calls)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a place."""
+        return len(self._waiting)
+
+    def put(self, request: RunnerRequest) -> None:
+        """Queue a request; one that is already here is not taken twice."""
+        if request.effect_id not in self._known:
+            self._known.add(request.effect_id)
+            self._waiting.append(request)
+
+    def cancel(self, effect_id: str) -> bool:
+        """Nobody awaits it any more; True where the host has to stop a runner."""
+        if effect_id not in self._known:
+            return False
+        self._known.discard(effect_id)
+        return self._calls.pop(effect_id, None) is not None
+
+    def start(self, now_ms: int) -> tuple[list[RunnerRequest], list[Append]]:
+        """What to start now, and the outcomes of what expired unstarted."""
+        started: list[RunnerRequest] = []
+        expired: list[Append] = []
+        while self._waiting and len(self._calls) < self._calls_max:
+            request = self._waiting.popleft()
+            if request.effect_id not in self._known:  # cancelled while it waited
+                continue
+            if request.expires_ms and request.expires_ms <= now_ms:
+                self._known.discard(request.effect_id)
+                failed = failure(request, "expired", "not started in time")
+                expired.append(outcome_append(request.effect_id, failed, now_ms=now_ms))
+                continue
+            self._calls[request.effect_id] = _Call(request)
+            started.append(request)
+        return started, expired
+
+    def said(self, effect_id: str, text: str, *, now_ms: int) -> Frame | Matched | None:
+        """The whole text so far of a streaming call: a frame to show, where it is time for one."""
+        call = self._calls.get(effect_id)
+        if call is None or not isinstance(call.request, ModelRequest):
+            return None
+        if call.gate is not None:
+            action = call.gate.match(text)
+            if action is not None:
+                outcome = ModelReplied(text=_cut(text)[0], fallback=action)
+                return Matched(self._ended(effect_id, outcome, now_ms))
+            text = call.gate.shown(text)
+        if not call.request.stream or now_ms - call.shown_ms < FRAME_EVERY_MS:
+            return None
+        shown = _cut(cleaned(text))[0]
+        if not shown or shown == call.shown:
+            return None
+        call.frames += 1
+        call.shown, call.shown_ms = shown, now_ms
+        return Frame(
+            reply_id=call.request.reply_id,
+            session_id=call.request.session_id,
+            attempt=self._attempt,
+            n=call.frames,
+            text=shown,
+        )
+
+    def done(self, effect_id: str, outcome: Outcome, *, now_ms: int) -> Append | None:
+        """How a call ended, as the event to append; None where nobody awaits it any more."""
+        call = self._calls.get(effect_id)
+        if call is None:
+            return None
+        match outcome:
+            case ModelReplied() | SkillDone():
+                outcome = _bounded(outcome, call)
+            case IntentFound():
+                pass
+            case _:
+                outcome = replace(outcome, detail=cleaned(outcome.detail)[:500])
+        return self._ended(effect_id, outcome, now_ms)
+
+    def crashed(self, effect_id: str, error: BaseException, *, now_ms: int) -> Append | None:
+        """The runner itself raised: its caller did not keep the port's contract."""
+        call = self._calls.get(effect_id)
+        if call is None:
+            return None
+        failed = failure(call.request, "error", type(error).__name__)
+        return self._ended(effect_id, failed, now_ms)
+
+    def _ended(self, effect_id: str, outcome: Outcome, now_ms: int) -> Append:
+        self._calls.pop(effect_id, None)
+        self._known.discard(effect_id)
+        return outcome_append(effect_id, outcome, now_ms=now_ms)
+
+
+def failure(request: RunnerRequest, reason: FailureReason, detail: str) -> Outcome:
+    """The outcome of a request that failed."""
+    return _FAILED[type(request)](reason=reason, detail=detail)
+
+
+def outcome_append(effect_id: str, outcome: Outcome, *, now_ms: int) -> Append:
+    """The one event that ends a request: whoever reports it, the id is the same."""
+    event = Event(
+        id=outcome_event_id(effect_id),
+        session_id=session_of(effect_id),
+        at_ms=now_ms,
+        source="runner",
+        effect=effect_id,
+        body=outcome,
+    )
+    return Append(event.session_id, event.id, codec.encode(event))
+
+
+def _bounded(outcome: ModelReplied | SkillDone, call: _Call) -> Outcome:
+    text, cut = _cut(cleaned(outcome.text))
+    made_by = outcome.made_by
+    if not text:
+        return _FAILED[type(call.request)](reason="empty", made_by=made_by)
+    if text == outcome.text and call.gate is None:
+        return outcome
+    action = call.gate.match(text) if call.gate is not None else None
+    return replace(outcome, text=text, cut=cut or outcome.cut, fallback=action)
+
+
+def _cut(text: str) -> tuple[str, bool]:
+    """At most REPLY_TEXT_BYTES_MAX of UTF-8, never in the middle of a character."""
+    if len(text) * 4 <= REPLY_TEXT_BYTES_MAX:
+        return text, False
+    encoded = text.encode()
+    if len(encoded) <= REPLY_TEXT_BYTES_MAX:
+        return text, False
+    return encoded[:REPLY_TEXT_BYTES_MAX].decode(errors="ignore"), True

@@ -1,0 +1,226 @@
+"""Hop 2, sessions: applies each event of a partition to its session, one step per event.
+
+In: records of `conversation.events`, in order. Out: a `Batch` that the host makes durable whole,
+watermark included, before anything in it is performed. Next hops: `streams.runners` (requests),
+`streams.egress` (orders), `streams.clock` (deadlines).
+
+It never does I/O of its own: sessions come through `load`, which may block, and go into the batch.
+A batch that did not become durable is thrown away with `forget`.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from engine import codec
+from engine.effects import REQUESTS, Cancel, Effect, RunnerRequest
+from engine.errors import InvalidRecord
+from engine.events import Address, Event, FlowActivated
+from engine.flow import Flow
+from engine.ids import derive
+from engine.ports import DeadLetter, LogRecord, SessionRow, StepRow
+from engine.session import Session, Step
+from engine.step import new_session, step
+from engine.transcript import expand
+
+CACHED_SESSIONS_MAX = 4_096
+CACHED_BYTES_MAX = 64 * 1024 * 1024
+"""Of encoded sessions kept decoded: a busy session is touched again within a second."""
+
+
+class Order(NamedTuple):
+    """An order on its way to egress, with what egress needs of the session."""
+
+    effect: Effect
+    address: Address | None
+
+
+class Batch:
+    """What a run of records decided. The host makes it durable whole, or forgets it whole."""
+
+    __slots__ = (
+        "cancels",
+        "dead",
+        "dispositions",
+        "effects",
+        "errors",
+        "orders",
+        "requests",
+        "resolved",
+        "stepped",
+        "steps",
+        "watermark",
+    )
+
+    def __init__(self) -> None:
+        self.stepped: dict[str, tuple[Session, bytes]] = {}  # the last of each session
+        self.steps: list[StepRow] = []
+        self.requests: dict[str, RunnerRequest] = {}  # to be started
+        self.cancels: list[str] = []  # requests that nobody awaits any more
+        self.resolved: list[str] = []  # requests that an outcome ended
+        self.orders: list[Order] = []
+        self.dead: list[DeadLetter] = []
+        self.dispositions: Counter[str] = Counter()
+        self.effects: Counter[str] = Counter()
+        self.errors = 0
+        self.watermark = 0
+
+    def rows(self) -> list[SessionRow]:
+        """The sessions as they are stored."""
+        return [
+            SessionRow(key, encoded, first_due(session))
+            for key, (session, encoded) in self.stepped.items()
+        ]
+
+
+class Sessions:
+    """The sessions hop of one partition.
+
+    `load`: a session's last durable bytes. `build`: the flow of an activation; raises Refused where
+    this version does not have it. `before_step` is told the event's id before each step, and `""`
+    after the last: an event at which the process keeps dying is found by it.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        *,
+        load: Callable[[str], bytes | None],
+        build: Callable[[FlowActivated], Flow],
+        before_step: Callable[[str], None] = lambda event_id: None,
+    ) -> None:
+        self._partition = partition
+        self._load = load
+        self._build = build
+        self._before_step = before_step
+        self._flow: Flow | None = None
+        self._control: Event | None = None
+        self._cache: OrderedDict[str, tuple[Session, int]] = OrderedDict()
+        self._cached_bytes = 0
+
+    @property
+    def flow(self) -> Flow | None:
+        """The flow that is active for this partition; None before the first activation."""
+        return self._flow
+
+    def activate(self, control: Event) -> None:
+        """Make a control record's flow the active one. Raises Refused where it cannot be built."""
+        assert isinstance(control.body, FlowActivated)
+        self._flow = self._build(control.body)
+        self._control = control
+
+    def apply(
+        self, records: Sequence[LogRecord], *, now_ms: int, deadly: frozenset[str] = frozenset()
+    ) -> Batch:
+        """Step these records. `deadly`: ids of events at which the process died too often."""
+        batch = Batch()
+        for record in records:
+            try:
+                event = codec.decode_event(record.value)
+                if event.id in deadly:
+                    raise InvalidRecord("the process died each time it stepped this event")
+                if record.session_id == "":
+                    self.activate(event)
+                else:
+                    self._step(batch, event, record.offset)
+            except InvalidRecord as error:
+                letter = DeadLetter(
+                    partition=self._partition,
+                    offset=record.offset,
+                    session_id=record.session_id,
+                    error=str(error),
+                    value=record.value,
+                    at_ms=now_ms,
+                )
+                batch.dead.append(letter)
+            batch.watermark = record.offset
+        self._before_step("")
+        return batch
+
+    def committed(self, batch: Batch) -> None:
+        """The batch is durable: its sessions may be read from memory from now on."""
+        for key, (session, encoded) in batch.stepped.items():
+            _, old = self._cache.pop(key, (None, 0))
+            self._cached_bytes += len(encoded) - old
+            self._cache[key] = (session, len(encoded))
+        while len(self._cache) > CACHED_SESSIONS_MAX or self._cached_bytes > CACHED_BYTES_MAX:
+            _, (_, size) = self._cache.popitem(last=False)
+            self._cached_bytes -= size
+
+    def forget(self) -> None:
+        """The batch did not become durable: whatever memory says may be wrong."""
+        self._cache.clear()
+        self._cached_bytes = 0
+
+    def _step(self, batch: Batch, event: Event, offset: int) -> None:
+        flow, control = self._flow, self._control
+        if flow is None or control is None:
+            raise InvalidRecord("no flow was activated before this event")
+        session = self._session(batch, event.session_id, flow)
+        self._before_step(event.id)
+        if session.flow != flow.ref:
+            session = self._note(batch, step(flow, session, activation(control, session)), 0)
+        self._note(batch, step(flow, session, event), offset)
+        if event.effect is not None:
+            batch.requests.pop(event.effect, None)
+            batch.resolved.append(event.effect)
+
+    def _session(self, batch: Batch, session_id: str, flow: Flow) -> Session:
+        if session_id in batch.stepped:
+            return batch.stepped[session_id][0]
+        if session_id in self._cache:
+            return self._cache[session_id][0]
+        value = self._load(session_id)
+        return new_session(flow, session_id) if value is None else codec.decode_session(value)
+
+    def _note(self, batch: Batch, done: Step, offset: int) -> Session:
+        session, record = done.session, done.record
+        batch.stepped[session.id] = (session, done.encoded)
+        row = StepRow(session.id, record.seq, record.event_id, offset, done.encoded_record)
+        batch.steps.append(row)
+        batch.errors += record.error is not None
+        for disposition in record.dispositions:
+            batch.dispositions[disposition.how] += 1
+        for effect in record.effects:
+            body = effect.body
+            batch.effects[type(body).__name__] += 1
+            if isinstance(body, REQUESTS):
+                batch.requests[effect.id] = expand(session, effect)
+            elif isinstance(body, Cancel):
+                # A request of this very batch never leaves it.
+                if batch.requests.pop(body.request, None) is None:
+                    batch.cancels.append(body.request)
+            else:
+                batch.orders.append(Order(effect, session.address))
+        return session
+
+
+def activation(control: Event, session: Session) -> Event:
+    """The activation as this session steps it: derived from both, the same in every replay."""
+    return Event(
+        id=derive(session.id, "activation", control.id),
+        session_id=session.id,
+        at_ms=max(session.now_ms, control.at_ms),
+        source=control.source,
+        body=control.body,
+    )
+
+
+def first_due(session: Session) -> int | None:
+    """When the session's first pending is due."""
+    return min((pending.due_ms for pending in session.pending), default=None)
+
+
+def activated(flow: Flow, config: bytes, *, at_ms: int) -> Event:
+    """The control record that makes a flow the active one."""
+    body = FlowActivated(flow=flow.ref, config=msgspec.Raw(config))
+    ref = flow.ref
+    return Event(
+        id=derive("", "control", ref.name, ref.version, ref.digest, at_ms),
+        session_id="",
+        at_ms=at_ms,
+        source="host",
+        body=body,
+    )

@@ -1,0 +1,1 @@
+"""All tests. A folder here is never named like a package: it would shadow it."""

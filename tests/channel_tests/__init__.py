@@ -1,0 +1,1 @@
+"""Web chat over real sockets: wire protocol, channel, HTTP app."""

@@ -1,0 +1,1 @@
+"""One suite per port; every backend passes the same, in a few lines."""

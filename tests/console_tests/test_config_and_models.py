@@ -1,0 +1,156 @@
+"""`config`, `models` and `doctor`: what they say of the settings and of this machine."""
+
+import http.server
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from console import checkup
+from console.checkup import Verdict
+from console.exit_codes import ExitCode
+from streams.settings import load
+from tests.console_tests.conftest import Say
+
+EXAMPLE = str(Path(__file__).parents[2] / "config.example")
+
+
+def test_config_check_accepts_the_example_and_warns_of_its_placeholders(ai: Say) -> None:
+    result = ai("config", "check", "--config", EXAMPLE)
+    assert result.exit_code == ExitCode.OK
+    assert "warning: " in result.stderr
+    assert "channels.enterprise_im stays off" in result.stderr
+    assert "settings are fine" in result.stdout
+
+
+def test_config_check_judges_the_flows_own_settings(ai: Say) -> None:
+    result = ai("config", "check", AI_ASSISTANT_FLOW__CONFIG__SETTLE_SECONDS="2")
+    assert result.exit_code == ExitCode.SETTINGS
+    assert "settle_seconds" in result.output
+
+
+def test_config_check_knows_which_flows_there_are(ai: Say) -> None:
+    result = ai("config", "check", AI_ASSISTANT_FLOW__NAME="asistant")
+    assert result.exit_code == ExitCode.SETTINGS
+    assert "there is no flow" in result.output
+
+
+def test_config_show_masks_secrets_and_names_origins(ai: Say, home: Path) -> None:
+    (home / "config").mkdir()
+    (home / "config" / "assistant.toml").write_text(
+        "[operators]\ntoken = 'hush-hush'\n[model]\nkind = 'openai'\nmodel = 'm'\n"
+        "base_url = 'http://127.0.0.1:9/v1'\napi_key = '${KEY}'"
+    )
+    env = {"KEY": "hush-too", "AI_ASSISTANT_SERVER__BIND": "127.0.0.1:9"}
+    text = ai("config", "show", **env)
+    assert text.exit_code == ExitCode.OK
+    assert "hush" not in text.output
+    shown = {row["key"]: row for row in json.loads(ai("config", "show", "--json", **env).stdout)}
+    assert shown["server.bind"]["origin"] == "env AI_ASSISTANT_SERVER__BIND"
+    assert shown["operators.token"]["value"] == "••••"
+    assert shown["model.api_key"]["origin"].endswith("assistant.toml:model.api_key, from ${KEY}")
+    assert shown["server.drain_s"] == {"key": "server.drain_s", "value": 10.0, "origin": "default"}
+
+
+def test_models_list_says_how_to_get_the_default_model(ai: Say) -> None:
+    (row,) = json.loads(ai("models", "list", "--json").stdout)
+    assert row["use"] is True
+    assert row["state"] == "not fetched: ai-assistant models fetch"
+
+
+def test_models_list_says_what_is_wrong_with_a_file(ai: Say, home: Path) -> None:
+    file = home / "junk.gguf"
+    file.write_bytes(b"junk")
+    rows = json.loads(ai("models", "list", "--json", MODEL_PATH=str(file)).stdout)
+    assert rows[0]["path"] == str(file)
+    assert "no GGUF file" in rows[0]["state"]
+
+
+def test_doctor_lists_every_check_with_its_fix(ai: Say) -> None:
+    result = ai("doctor", "--json", AI_ASSISTANT_SERVER__BIND="127.0.0.1:0")
+    assert result.exit_code == ExitCode.FAILED  # no model was fetched into this home
+    findings = {finding["what"]: finding for finding in json.loads(result.stdout)}
+    assert set(findings) >= {"Python", "packages", "clock", "settings", "data directory", "address"}
+    assert findings["model"]["verdict"] == "fail"
+    assert findings["model"]["fix"] == "ai-assistant models fetch"
+
+
+def test_doctor_tells_wrong_settings_and_goes_no_further(ai: Say) -> None:
+    result = ai("doctor", MAX_TOKENS="many")
+    assert result.exit_code == ExitCode.FAILED
+    assert "FAIL  settings" in result.output
+    assert "data directory" not in result.output
+
+
+def test_doctor_is_content_with_a_machine_on_which_all_is_well(ai: Say) -> None:
+    env = {"AI_ASSISTANT_MODEL__KIND": "scripted", "AI_ASSISTANT_SERVER__BIND": "127.0.0.1:0"}
+    result = ai("doctor", **env)
+    assert result.exit_code == ExitCode.OK
+    assert "warn  model: scripted" in result.output
+
+
+def test_doctor_names_an_address_that_is_taken(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = load(None, {"HOME": "/h", "AI_ASSISTANT_SERVER__BIND": f"127.0.0.1:{port}"})
+        taken.settimeout(0)
+        finding = checkup.check_port(settings)
+    assert finding.verdict == Verdict.FAIL
+    assert "AI_ASSISTANT_SERVER__BIND" in finding.fix
+
+
+def test_doctor_warns_where_other_machines_can_connect(home: Path) -> None:
+    settings = load(None, {"HOME": "/h", "AI_ASSISTANT_SERVER__BIND": "0.0.0.0:0"})
+    assert checkup.check_port(settings).verdict == Verdict.WARN
+
+
+def test_doctor_refuses_a_data_directory_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    finding = checkup.check_data_dir(tmp_path / "data")
+    assert finding.verdict == Verdict.FAIL
+
+
+class _Models(http.server.BaseHTTPRequestHandler):
+    """A server that has one model and wants one key."""
+
+    def do_GET(self) -> None:
+        good = self.headers.get("authorization") == "Bearer right"
+        self.send_response(200 if good else 401)
+        self.end_headers()
+        self.wfile.write(b'{"data": [{"id": "small"}]}' if good else b"{}")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """The address of a model server."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Models) as serving:
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{serving.server_port}/v1"
+        serving.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "verdict", "told"),
+    [
+        ("small", "right", Verdict.OK, "small at"),
+        ("big", "right", Verdict.WARN, "does not list 'big'"),
+        ("small", "wrong", Verdict.FAIL, "refuses the key"),
+    ],
+)
+def test_doctor_asks_a_model_server(
+    model: str, key: str, verdict: Verdict, told: str, server: str, home: Path
+) -> None:
+    env = {"KIND": "openai", "MODEL": model, "API_KEY": key, "BASE_URL": server}
+    settings = load(None, {"HOME": "/h"} | {f"AI_ASSISTANT_MODEL__{k}": v for k, v in env.items()})
+    (finding,) = checkup.check_model(settings)
+    assert finding.verdict == verdict
+    assert told in finding.found
+    assert key not in finding.found

@@ -1,0 +1,1 @@
+"""Tests of models/: runners, and how a model gets here."""

@@ -1,0 +1,1 @@
+"""Tests of the repository itself: sizes, names, words, and what the wheel ships."""
