@@ -1,7 +1,7 @@
 """Measure what a conversation turn costs in the SQLite log: CPU and bytes, nothing around it.
 
 A turn is what the embedded host writes for it: two commits with an event, its step record, the
-session and a line each, a request queued in the first and dropped in the second, and a delivery
+session and a line each, and a delivery
 that is marked in the second and receipted in a third. Beside it the same number of rows of the same
 size through a bare `executemany` into one table without an index, in the same commits.
 
@@ -21,7 +21,7 @@ import msgspec
 
 from adapters.logs.sqlite import SqliteLog
 from bench.load import fresh
-from engine.effects import CallModel, CloseReply, Effect, ModelRequest, PromptLine
+from engine.effects import CallModel, CloseReply, Effect
 from engine.events import Address, Event, FlowRef, MadeBy, MessageReceived, ModelReplied
 from engine.ids import derive
 from engine.ports import Append, Delivery, Line, Owner, SessionRow, StepRow, Transaction
@@ -38,7 +38,7 @@ encode = msgspec.json.Encoder().encode
 
 
 class Half(msgspec.Struct, frozen=True, kw_only=True):
-    """What one of the two commits of a turn writes, apart from requests and deliveries."""
+    """What one of the two commits of a turn writes, apart from deliveries."""
 
     event: Append
     session: SessionRow
@@ -49,7 +49,6 @@ class Half(msgspec.Struct, frozen=True, kw_only=True):
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     asked: Half
     answered: Half
-    request: ModelRequest
     delivery: Delivery
 
     @property
@@ -73,7 +72,6 @@ def turn(session: str, number: int) -> Turn:
         reply_id=reply, prompt=TEXT, first=1, last=9, digest="ab" * 16, stream=True, max_tokens=400
     )
     close = CloseReply(reply_id=reply, how="answered", text=REPLY)
-    said = [PromptLine(role=role, text=TEXT) for role in ("user", "assistant") * TURNS_KEPT]
     first = _half(
         Event(id=cause, session_id=session, at_ms=NOW_MS, source="webchat/main", body=received),
         _step(session, 2 * number + 1, cause, ("bot.listening", "bot.answering"), call),
@@ -96,15 +94,6 @@ def turn(session: str, number: int) -> Turn:
     return Turn(
         asked=first,
         answered=second,
-        request=ModelRequest(
-            effect_id=effect,
-            session_id=session,
-            reply_id=reply,
-            lines=(PromptLine(role="system", text="You are a helpful assistant." * 8), *said),
-            max_tokens=400,
-            stream=True,
-            expires_ms=NOW_MS,
-        ),
         delivery=Delivery(
             reply_id=reply,
             session_id=session,
@@ -164,10 +153,8 @@ def write_turns(log: SqliteLog, owner: Owner, turns: list[Turn]) -> None:
     """The turns of a batch, in three commits that they share."""
     with log.transaction(owner) as batch:
         _write_halves(batch, [one.asked for one in turns])
-        batch.put_requests([one.request for one in turns])
     with log.transaction(owner) as batch:
         _write_halves(batch, [one.answered for one in turns])
-        batch.drop_requests([one.request.effect_id for one in turns])
         batch.put_deliveries([one.delivery for one in turns])
     with log.transaction(owner) as batch:
         replace = msgspec.structs.replace
@@ -191,7 +178,7 @@ def write_raw(database: sqlite3.Connection, turns: list[Turn]) -> None:
     """The same bytes in the same commits, as bare as SQLite takes them."""
     asked, answered = [one.asked for one in turns], [one.answered for one in turns]
     sent = [encode(one.delivery) for one in turns]
-    _insert(database, [*_values(asked), *(encode(one.request) for one in turns)])
+    _insert(database, list(_values(asked)))
     _insert(database, [*_values(answered), *sent])
     _insert(database, sent)
 

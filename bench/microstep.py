@@ -1,7 +1,8 @@
 """What one microstep costs: `python -m bench.microstep [--json]`.
 
-Measured are a flow's `move` (the machine's choice, the move and its record) beside the bare nested
-machine of `transitions` doing the same, and whole steps through `engine.step`.
+Measured in one run: the bare nested machine of `transitions`; the same rows through
+`statemachines.machine`, which also records what was left, entered and considered; and whole steps
+of the assistant through `engine.step`, encoding included.
 """
 
 import argparse
@@ -9,11 +10,29 @@ import json
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 from transitions.extensions.nesting import HierarchicalMachine, NestedState
 
-from statemachines import totality
-from statemachines.flow import Flow
+from engine.events import Address, Event, MessageReceived, ModelReplied
+from engine.session import Session
+from engine.step import new_session, step
+from statemachines.assistant import Assistant
+from statemachines.machine import Machine
+from statemachines.table import Definition, parse
+
+STATES: list[Any] = [
+    "new",
+    dict(name="bot", initial="rest", children=["rest", "busy"]),
+    "person",
+]
+ROWS = [
+    dict(trigger="go", source="bot.rest", dest="bot.busy", before="note"),
+    dict(trigger="back", source="bot.busy", dest="bot.rest", before="note"),
+    dict(trigger="stay", source="bot.rest", dest=None, before="note"),
+    dict(trigger="choose", source="bot.rest", dest="person", conditions="never"),
+    dict(trigger="choose", source="bot.rest", dest="bot.busy", before="note"),
+]
 
 
 class _Separated(NestedState):
@@ -24,43 +43,31 @@ class _Bare(HierarchicalMachine):
     state_cls = _Separated
 
 
-class _Small(Flow):
-    """A nested state tree of the usual depth, with one condition and one callback."""
-
-    name, version, initial = "small", 1, "new"
-    states = ["new", dict(name="bot", initial="rest", children=["rest", "busy"]), "person"]
-    transitions = [
-        dict(trigger="go", source="bot.rest", dest="bot.busy", before="note"),
-        dict(trigger="back", source="bot.busy", dest="bot.rest", before="note"),
-        dict(trigger="stay", source="bot.rest", dest=None, before="note"),
-        dict(trigger="choose", source="bot.rest", dest="person", conditions="never"),
-        dict(trigger="choose", source="bot.rest", dest="bot.busy", before="note"),
-    ]
-
-    def note(self, turn: object) -> None: ...
-
-    def never(self, turn: object) -> bool:
-        return False
+def note(turn: Any) -> None: ...
 
 
-def best_us(work: Callable[[], object], *, calls: int = 2_000, rounds: int = 7) -> float:
-    """Microseconds of one call, the best of several rounds: noise only ever adds."""
+def never(turn: Any) -> bool:
+    return False
+
+
+def best_us(work: Callable[[], object], *, calls: int = 2_000, rounds: int = 9) -> float:
+    """CPU microseconds of one call, the best of several rounds: noise only ever adds."""
     found = []
     for _ in range(rounds):
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in range(calls):
             work()
-        found.append((time.perf_counter() - start) / calls * 1e6)
+        found.append((time.process_time() - start) / calls * 1e6)
     return min(found)
 
 
 def bare() -> dict[str, float]:
-    """The library alone, the model registered as its manual says."""
-    model = SimpleNamespace(note=lambda turn: None, never=lambda turn: False)
+    """The library alone, used as its manual says."""
+    model = SimpleNamespace(note=note, never=never)
     machine = _Bare(
         model=model,
-        states=[dict(s) if isinstance(s, dict) else s for s in _Small.states],
-        transitions=[dict(row) for row in _Small.transitions],
+        states=[dict(s) if isinstance(s, dict) else s for s in STATES],
+        transitions=[dict(row) for row in ROWS],
         initial="bot.rest",
         auto_transitions=False,
     )
@@ -76,27 +83,50 @@ def bare() -> dict[str, float]:
 
 
 def ours() -> dict[str, float]:
-    """The same rows through a flow, with what was left, entered and considered recorded."""
-    flow = _Small()
-    rest = SimpleNamespace(state="bot.rest", sealed=False)
-    busy = SimpleNamespace(state="bot.busy", sealed=False)
+    """The same through our machine, recording included."""
+    definition = Definition(states=STATES, transitions=ROWS, ignore={}, postpone={}, commands={})
+    machine = Machine(parse(definition)[0], {"note": note, "never": never})
+    rest: Any = SimpleNamespace(state="bot.rest", sealed=False)
+    busy: Any = SimpleNamespace(state="bot.busy", sealed=False)
 
     def external() -> None:
-        flow.move(rest, "go")  # type: ignore[arg-type]
-        flow.move(busy, "back")  # type: ignore[arg-type]
+        machine.move(rest, "go")
+        machine.move(busy, "back")
 
     return {
         "external_us": best_us(external) / 2,
-        "internal_us": best_us(lambda: flow.move(rest, "stay")),  # type: ignore[arg-type]
-        "second_row_us": best_us(lambda: flow.move(rest, "choose")),  # type: ignore[arg-type]
+        "internal_us": best_us(lambda: machine.move(rest, "stay")),
+        "second_row_us": best_us(lambda: machine.move(rest, "choose")),
+    }
+
+
+def steps() -> dict[str, float]:
+    """A whole turn of the assistant: two steps of one microstep each."""
+    flow = Assistant()
+    fresh = new_session(flow, "s")
+    address = Address(channel="bench", account="a", conversation="c", sender="p")
+
+    def event(name: str, body: Any, *, effect: str | None = None) -> Event:
+        return Event(
+            id=f"s/{name}", session_id="s", at_ms=1, source="bench", body=body, effect=effect
+        )
+
+    first = event("1", MessageReceived(message_id="1", text="hi", address=address))
+    asked = step(flow, fresh, first)
+    reply = event("2", ModelReplied(text="hello"), effect=asked.record.effects[0].id)
+    thinking: Session = asked.session
+    return {
+        "message_step_us": best_us(lambda: step(flow, fresh, first), calls=500),
+        "reply_step_us": best_us(lambda: step(flow, thinking, reply), calls=500),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    measured = {name: round(us, 1) for name, us in (bare() | ours()).items()}
-    if parser.parse_args().json:
+    arguments = parser.parse_args()
+    measured = {name: round(us, 1) for name, us in (bare() | ours() | steps()).items()}
+    if arguments.json:
         print(json.dumps(measured))
         return
     for name, us in measured.items():

@@ -93,7 +93,7 @@ def new_person(url: str) -> Identity:
 class Conversation:
     """One conversation over one socket at a time. `seen` is called with each frame to show."""
 
-    def __init__(self, url: str, who: Identity, seen: Callable[[Seen], None]) -> None:
+    def __init__(self, url: str, who: Identity, *, seen: Callable[[Seen], None]) -> None:
         self._url = url.replace("http", "ws", 1) + "/ws/chat"
         self._who = who
         self._seen = seen
@@ -181,13 +181,13 @@ class Conversation:
                 await self._socket.send(text)
 
 
-async def ask_once(url: str, who: Identity, text: str, *, within_s: float) -> list[Said]:
+async def ask_once(url: str, who: Identity, *, text: str, within_s: float) -> list[Said]:
     """Say `text` and wait until the engine has said all that it wants to; its lines.
 
     Raises: Unavailable where it does not answer in time; Refused where it refuses the message.
     """
     seen: asyncio.Queue[Seen] = asyncio.Queue()
-    talk = Conversation(url, who, seen.put_nowait)
+    talk = Conversation(url, who, seen=seen.put_nowait)
     running = asyncio.create_task(talk.run(give_up=False))
     try:
         async with asyncio.timeout(within_s):

@@ -42,7 +42,7 @@ def own_identity(settings: Settings) -> Identity:
 
 
 async def ask(
-    settings: Settings, who: Identity, text: str, *, env: Mapping[str, str], within_s: float
+    settings: Settings, who: Identity, *, text: str, env: Mapping[str, str], within_s: float
 ) -> list[Said]:
     """Start an engine, say `text`, stop the engine; what it said.
 

@@ -61,7 +61,7 @@ def check_all(
     findings.append(_ok("settings", str(settings.directory or "defaults and environment")))
     findings += [_warn("settings", warning, "") for warning in settings.warnings]
     findings += [check_data_dir(settings.server.data_dir), check_port(settings)]
-    return findings + check_model(settings)
+    return [*findings, *check_model(settings), check_skills(settings)]
 
 
 def check_python() -> Finding:
@@ -130,6 +130,17 @@ def check_model(settings: Settings) -> list[Finding]:
         fix = 'set model.kind to "llama" or "openai" for real answers'
         return [_warn("model", "scripted: it repeats a script", fix)]
     return [_check_llama(), _check_file(settings)]
+
+
+def check_skills(settings: Settings) -> Finding:
+    """Each enabled skill is installed and can be loaded, in a process of its own."""
+    from adapters.skills.registry import enabled
+
+    try:
+        cards = enabled(settings.skills.enabled)
+    except Refused as error:
+        return _fail("skills", str(error), "correct it, or take it out of skills.enabled")
+    return _ok("skills", ", ".join(f"{card.name} {card.version}" for card in cards) or "none")
 
 
 def _check_llama() -> Finding:

@@ -8,14 +8,14 @@ have. What it never does: show the token, or retry by itself.
 import secrets
 from types import TracebackType
 from typing import TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
 
 from engine.errors import Refused, Unavailable
 from streams.host_state import HandedOver, HostState
-from streams.settings import Secret, Settings, operator_token
+from streams.settings import Secret, Settings, is_loopback, operator_token
 
 T = TypeVar("T")
 
@@ -94,8 +94,21 @@ class Client:
 
 
 def operator_client(settings: Settings, url: str | None) -> Client:
-    """The client of an operator on this machine, or of the engine at `url`."""
-    return Client(url.rstrip("/") if url else address(settings), operator_token(settings))
+    """The client of an operator on this machine, or of the engine at `url`.
+
+    Raises: Refused where `url` is no address, or the token for another machine is not set.
+    """
+    if url is None:
+        return Client(address(settings), operator_token(settings))
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Refused(f"--url: found {url!r}; allowed: an address such as http://127.0.0.1:8080")
+    if is_loopback(parts.hostname):
+        return Client(url.rstrip("/"), operator_token(settings))
+    if settings.operators.token is None:
+        # The token of this machine's own data directory is nobody else's business.
+        raise Refused("for an engine elsewhere, set its token: AI_ASSISTANT_OPERATORS__TOKEN")
+    return Client(url.rstrip("/"), settings.operators.token)
 
 
 def address(settings: Settings) -> str:

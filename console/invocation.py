@@ -5,6 +5,7 @@ becomes one line on stderr and its exit code; a wrong setting is told whole.
 """
 
 import os
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -95,3 +96,10 @@ class Assistant(click.Group):
             # click would say "Aborted!" and end with 1, as if something had failed.
             click.echo(err=True)
             raise click.exceptions.Exit(int(ExitCode.INTERRUPTED)) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception:
+            # A bug. Its code differs from that of an error, so that the parent of an engine
+            # restarts it.
+            traceback.print_exc()
+            raise click.exceptions.Exit(int(ExitCode.INTERNAL)) from None

@@ -16,6 +16,9 @@ def main() -> None:
         sys.exit(1)
     from console.commands import assistant
 
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that has no Chinese characters shows question marks instead of failing.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     assistant(prog_name="ai-assistant")
 
 

@@ -10,6 +10,7 @@ from itertools import islice
 import msgspec
 
 from console.reads import SCANNED_MAX, Records, Stepped, read_steps
+from console.terminal import when
 from console.words import describe_effect, describe_event
 from engine import codec
 from engine.effects import CloseReply, SendMessage
@@ -198,7 +199,7 @@ def _awaits(session: Session, event_id: str) -> str:
 
 
 def _pending(pending: Pending) -> str:
-    return f"{pending.kind} until {pending.due_ms} (log time), then {pending.on_due}"
+    return f"{pending.kind} until {when(pending.due_ms)}, then {pending.on_due}"
 
 
 def _is(value: bytes, event_id: str) -> bool:

@@ -72,6 +72,8 @@ def _said(event: Event) -> tuple[str, str]:
 
 def _of_delivery(delivery: Delivery) -> Entry:
     text = delivery.text if delivery.text is not None else "(what was last shown)"
+    # Nobody has read what was taken back or did not arrive: it is not said.
+    unread = delivery.state in ("withdrawn", "failed", "unknown", "queued", "sending")
     notes = [f"{delivery.state} to {delivery.address.channel}:{delivery.address.account}"]
     if delivery.how != "answered":
         notes.append(delivery.how)
@@ -81,7 +83,7 @@ def _of_delivery(delivery: Delivery) -> Entry:
         notes.append(delivery.error)
     return Entry(
         at_ms=delivery.receipted_ms or delivery.sending_ms or delivery.queued_ms,
-        author=delivery.author,
+        author=f"{delivery.author} ({delivery.state})" if unread else delivery.author,
         text="" if delivery.state == "closed" else text,
         notes=tuple(notes),
         id=delivery.reply_id,

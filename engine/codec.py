@@ -1,8 +1,10 @@
 """Records to bytes and back: the only place where a wire form is decided.
 
 JSON, so that a person with a console consumer can read it; canonical, so that equal records give
-equal bytes. Reads every schema that was ever written (`engine.upcast`), writes the newest. Has the
-seam to seal personal fields with a per-subject key, and to mask them for logs.
+equal bytes. A session with a long memory is one line of JSON, a line feed, and the older part of
+`seen` as it is: twelve kilobytes that rarely change are neither encoded nor hashed. Reads every
+schema that was ever written (`engine.upcast`), writes the newest. Has the seam to seal personal
+fields with a per-subject key, and to mask them for logs.
 """
 
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from hashlib import blake2b
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec.structs import force_setattr, replace
 
 from engine import upcast
 from engine.effects import Effect, ModelRequest, RunnerRequest, SkillRequest
@@ -17,6 +20,7 @@ from engine.errors import InvalidRecord
 from engine.events import EVENT_SCHEMA, Event
 from engine.limits import EVENT_BYTES_MAX
 from engine.ports import Delivery
+from engine.seen import newest_bytes
 from engine.session import SESSION_SCHEMA, STEP_SCHEMA, Session, StepRecord
 
 T = TypeVar("T")
@@ -33,7 +37,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError, OverflowError)
 def encode(record: msgspec.Struct, seal: Seal | None = None) -> bytes:
     """Canonical bytes. With `seal`, personal fields go through it first."""
     if seal is None:
-        return _encode(record)
+        return _encode(record) if type(record) is not Session else _encoded_session(record)
     plain = _plain(record)
     identity = _identity(plain)
 
@@ -52,7 +56,12 @@ def decode_event(value: bytes, unseal: Seal | None = None) -> Event:
 
 def decode_session(value: bytes, unseal: Seal | None = None) -> Session:
     """A session of any schema that was ever written. Raises InvalidRecord."""
-    return _decoded(value, _session, SESSION_SCHEMA, "session", unseal)
+    line, _, older = value.partition(b"\n")
+    session = _decoded(line, _session, SESSION_SCHEMA, "session", unseal)
+    if older:
+        # It was made just now, and nobody else holds it: filling it in is cheaper than a copy.
+        force_setattr(session, "seen", session.seen + older)
+    return session
 
 
 def decode_step(value: bytes, unseal: Seal | None = None) -> StepRecord:
@@ -61,13 +70,24 @@ def decode_step(value: bytes, unseal: Seal | None = None) -> StepRecord:
 
 
 def digest(value: bytes) -> str:
-    """BLAKE2b-16 of canonical bytes, hex."""
-    return blake2b(value, digest_size=16).hexdigest()
+    """BLAKE2b-16 of canonical bytes, hex; of their line, where more follows it.
+
+    The line names what follows by a digest of its own (`engine.seen`).
+    """
+    return blake2b(value.partition(b"\n")[0], digest_size=16).hexdigest()
 
 
 def mask(record: msgspec.Struct) -> Any:
     """The record as plain values for a log: personal text is only its length."""
     return _rewritten(_plain(record), type(record), lambda _, text: f"<{len(text)} characters>", "")
+
+
+def _encoded_session(session: Session) -> bytes:
+    in_line = newest_bytes(session.seen)
+    if in_line == len(session.seen):
+        return _encode(session)
+    line = _encode(replace(session, seen=session.seen[:in_line]))
+    return b"".join((line, b"\n", session.seen[in_line:]))
 
 
 def _decoded(

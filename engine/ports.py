@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from engine.effects import IntentRequest, ModelRequest, RunnerRequest, SkillRequest
+from engine.effects import IntentRequest, ModelRequest, SkillRequest
 from engine.events import Address, Outcome
 from engine.personal import Personal
 
@@ -131,12 +131,6 @@ class Transaction(Protocol):
 
     def put_steps(self, steps: Sequence[StepRow], *, at_ms: int) -> None:
         """Add step records."""
-
-    def put_requests(self, requests: Sequence[RunnerRequest]) -> None:
-        """Queue expanded requests for the runners, under their effect ids."""
-
-    def drop_requests(self, effect_ids: Sequence[str]) -> None:
-        """Forget requests that were resolved or cancelled; unknown ids are no error."""
 
     def put_deliveries(self, deliveries: Sequence[Delivery]) -> None:
         """Write each delivery over what was there under its reply id."""

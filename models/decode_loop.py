@@ -23,7 +23,7 @@ from models.llama_wire import BATCH_TOKENS, Ended, Failed, Said, ToParent
 from models.sampler import Sampler
 
 BATCH_TOKENS_SHARED = 32
-"""Tokens in a batch while somebody's answer is streaming: a long prompt must not stop it."""
+"""Prompt tokens in a batch while an answer is streaming: a long prompt must not stop it."""
 
 DECODED, ABORTED = 0, 2
 """What `Decoder.decode` returns; everything else is an error."""
@@ -144,14 +144,18 @@ class DecodeLoop:
             self._live.append(answer)
 
     def _shares(self) -> list[tuple[Answer, int]]:
-        """Share out the batch: a token to each answer being made, then chunks of prompts."""
-        streaming = [(answer, 1) for answer in self._live if answer.missing == 1]
-        left = (BATCH_TOKENS_SHARED if streaming else BATCH_TOKENS) - len(streaming)
-        shares = streaming[:BATCH_TOKENS]
-        for answer in self._live:
-            if answer.missing > 1 and left > 0:
-                shares.append((answer, min(left, answer.missing)))
-                left -= answer.missing
+        """Share out the batch: a token to each answer being made, then equal chunks of prompts.
+
+        Short prompts first: what they do not need of their share goes to the longer ones.
+        """
+        shares = [(answer, 1) for answer in self._live if answer.missing == 1]
+        left = min(BATCH_TOKENS_SHARED, BATCH_TOKENS - len(shares)) if shares else BATCH_TOKENS
+        prompts = sorted((a for a in self._live if a.missing > 1), key=lambda a: a.missing)
+        for at, answer in enumerate(prompts):
+            count = min(answer.missing, left // (len(prompts) - at))
+            if count > 0:
+                shares.append((answer, count))
+                left -= count
         return shares
 
     def _undo(self, shares: list[tuple[Answer, int]], result: int) -> None:

@@ -10,10 +10,11 @@ A wrong file is a `Refused` that says what is wrong with it and what to do.
 Source: GGUF specification, ggml repository, docs/gguf.md, versions 2 and 3.
 """
 
-import mmap
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from engine.errors import Refused
 
@@ -21,6 +22,10 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 COUNT_MAX = 1 << 20
 """Key-value pairs or tensors in one file; the biggest published models have some thousands."""
+STRINGS_MAX = 1 << 22
+"""Strings in one array; the biggest vocabularies have half a million merges."""
+DIMENSIONS_MAX = 8
+"""Of a tensor; ggml itself stops at four."""
 KEPT_BYTES_MAX = 1 << 20
 KEPT_ITEMS_MAX = 4_096
 """Longer strings and arrays (vocabularies) are passed over: nothing here needs them."""
@@ -114,8 +119,8 @@ def read_header(path: Path) -> GgufHeader:
     Raises: Refused, where the file is missing, unreadable, no GGUF, cut short or of several parts.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _checked(path, data)
+        with path.open("rb") as file:
+            return _checked(path, file)
     except FileNotFoundError:
         raise Refused(
             f"the model file {path} is not there. Run `ai-assistant models fetch` for the default "
@@ -123,25 +128,25 @@ def read_header(path: Path) -> GgufHeader:
         ) from None
     except OSError as error:
         raise Refused(f"the model file {path} cannot be read: {error.strerror}.") from error
-    except ValueError:  # mmap's word for an empty file
-        raise Refused(f"the model file {path} is empty. {AGAIN}") from None
 
 
-def _checked(path: Path, data: mmap.mmap) -> GgufHeader:
-    if data[:4] != MAGIC:
-        raise Refused(f"{path} is no GGUF file: it begins with {data[:4]!r}. {AGAIN}")
+def _checked(path: Path, file: BinaryIO) -> GgufHeader:
+    size, magic = os.fstat(file.fileno()).st_size, file.read(len(MAGIC))
+    if not magic:
+        raise Refused(f"the model file {path} is empty. {AGAIN}")
+    if magic != MAGIC:
+        raise Refused(f"{path} is no GGUF file: it begins with {magic!r}. {AGAIN}")
     try:
-        return _header(path, data)
+        return _header(path, _Cursor(file, size=size))
     except _Cut:
         raise Refused(
-            f"{path} is cut short: it has {len(data)} bytes, and its header speaks of more. {AGAIN}"
+            f"{path} is cut short: it has {size} bytes, and its header speaks of more. {AGAIN}"
         ) from None
     except _Odd as error:
         raise Refused(f"{path} is a damaged GGUF file: {error}. {AGAIN}") from None
 
 
-def _header(path: Path, data: mmap.mmap) -> GgufHeader:
-    cursor = _Cursor(data, at=len(MAGIC))
+def _header(path: Path, cursor: "_Cursor") -> GgufHeader:
     version = cursor.number("<I")
     if version not in VERSIONS:
         raise _Odd(f"its version is {version}, and versions 2 and 3 can be read")
@@ -159,7 +164,7 @@ def _header(path: Path, data: mmap.mmap) -> GgufHeader:
     shape = _Shape(values, architecture)
     return GgufHeader(
         path=path,
-        file_bytes=len(data),
+        file_bytes=cursor.size,
         tensor_bytes=_tensor_bytes(cursor, tensors, _whole(values, "general.alignment")),
         architecture=architecture,
         name=str(values.get("general.name", "")),
@@ -182,10 +187,10 @@ def _tensor_bytes(cursor: "_Cursor", tensors: int, alignment: int) -> int:
         end = max(end, offset + size)
     step = alignment or ALIGNMENT_DEFAULT
     start = -(-cursor.at // step) * step
-    if start + end > len(cursor.data):
+    if start + end > cursor.size:
         raise _Cut
     # A type that is newer than the table counts nothing above: then the file's size is the bound.
-    return max(total, len(cursor.data) - start)
+    return max(total, cursor.size - start)
 
 
 def _bytes_of(kind: int, dimensions: list[int]) -> int:
@@ -229,11 +234,15 @@ class _Shape:
 
 
 class _Cursor:
-    """Reads the header from front to back, and never beyond the file's end."""
+    """Reads the header from front to back, from after the magic, and never beyond the file's end.
 
-    def __init__(self, data: mmap.mmap, *, at: int) -> None:
-        self.data = data
-        self.at = at
+    The file is read and not mapped: a mapped file that somebody shortens would end the engine.
+    """
+
+    def __init__(self, file: BinaryIO, *, size: int) -> None:
+        self._file = file
+        self.size = size
+        self.at = file.tell()
 
     def number(self, form: str) -> int:
         return int(self._scalar(form))
@@ -246,16 +255,16 @@ class _Cursor:
 
     def dimensions(self) -> int:
         count = self.number("<I")
-        if count > 8:
+        if count > DIMENSIONS_MAX:
             raise _Odd(f"a tensor of it claims {count} dimensions")
         return count
 
     def text(self) -> str:
         length = self.number("<Q")
-        start = self._pass(length)
         if length > KEPT_BYTES_MAX:
+            self._skip(length)
             return ""
-        return self.data[start : start + length].decode("utf-8", "replace")
+        return self._take(length).decode("utf-8", "replace")
 
     def value(self, kind: int) -> Value:
         """Read one value; of an array that is too long to keep, its length."""
@@ -270,24 +279,33 @@ class _Cursor:
     def _array(self, kind: int, length: int) -> Value:
         if kind in SCALARS:
             if length > KEPT_ITEMS_MAX:
-                self._pass(length * struct.calcsize(SCALARS[kind]))
+                self._skip(length * struct.calcsize(SCALARS[kind]))
                 return length
             return tuple(self._scalar(SCALARS[kind]) for _ in range(length))
         if kind != STRING:
             raise _Odd(f"it holds an array of the unknown type {kind}")
+        if length > STRINGS_MAX:
+            raise _Odd(f"it claims an array of {length} strings")
         for _ in range(length):
-            self._pass(self.number("<Q"))
+            self._skip(self.number("<Q"))
         return length
 
     def _scalar(self, form: str) -> int | float | bool:
-        start = self._pass(struct.calcsize(form))
-        value: int | float | bool = struct.unpack_from(form, self.data, start)[0]
+        value: int | float | bool = struct.unpack(form, self._take(struct.calcsize(form)))[0]
         return value
 
-    def _pass(self, size: int) -> int:
-        """Move over `size` bytes; where they began."""
-        start = self.at
-        if start + size > len(self.data):
+    def _take(self, size: int) -> bytes:
+        self._move(size)
+        data = self._file.read(size)
+        if len(data) < size:
             raise _Cut
-        self.at = start + size
-        return start
+        return data
+
+    def _skip(self, size: int) -> None:
+        self._move(size)
+        self._file.seek(size, os.SEEK_CUR)
+
+    def _move(self, size: int) -> None:
+        if self.at + size > self.size:
+            raise _Cut
+        self.at += size

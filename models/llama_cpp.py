@@ -71,9 +71,9 @@ class LlamaCpp:
         missing, damaged or too big for the memory; later, where llama.cpp cannot use it.
         """
         _check(self._settings)
-        path = find_model(self._settings.model_path)
-        read_header(path)  # says what is wrong with the file, before half a minute of hashing
-        self._weights = await asyncio.to_thread(_weights, path)
+        # In this order: hashing a big file takes a while, and what is wrong should be said at once.
+        load = await asyncio.to_thread(self._load)
+        self._weights = await asyncio.to_thread(_weights, Path(load.path))
         await self._ready()
 
     async def close(self) -> None:
@@ -81,7 +81,7 @@ class LlamaCpp:
         self._closed = True
         async with self._starting:
             if self._child is not None:
-                await self._child.close()
+                await self._child.kill()
 
     async def run(self, request: ModelRequest, show: Show) -> Outcome:
         """Answer one request; see `ModelRunner`."""
@@ -119,7 +119,7 @@ class LlamaCpp:
             if self._closed:
                 raise Refused("the model runner is closed")
             if self._child is None or self._child.death:
-                self._child = await ChildProcess.start(self._load())
+                self._child = await ChildProcess.start(await asyncio.to_thread(self._load))
             return self._child
 
     def _load(self) -> wire.Load:

@@ -18,12 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from engine.errors import Refused
 from models import llama_wire as wire
 
 LOAD_S_MAX = 600.0
 """Forty gigabytes from a slow disk."""
-CLOSE_S_MAX = 2.0
 COMPLAINT_CHARS_MAX = 300
 ROOT = Path(__file__).resolve().parent.parent
 """Where the child finds the packages, in a checkout and in a wheel's site-packages alike."""
@@ -67,18 +68,11 @@ class ChildProcess:
         """Start a process and let it load the model. Raises: Refused where it cannot."""
         ours, theirs = socket.socketpair()
         with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",  # a folder `models` where somebody happens to stand is not ours
-                "-m",
-                "models.llama_child",
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-                env=_environment(),
-                stdin=DEVNULL,
-                stdout=DEVNULL,
-                stderr=PIPE,
-            )
+            try:
+                process = await _spawn(theirs)
+            except OSError as error:
+                ours.close()
+                raise Refused(f"no process can be started for the model: {error}") from error
         child = cls(process, *await asyncio.open_connection(sock=ours))
         try:
             await child._load(load)
@@ -114,18 +108,8 @@ class ChildProcess:
         if self._pending.pop(pending.number, None) is not None:
             self._writer.write(wire.frame(wire.Drop(number=pending.number)))
 
-    async def close(self) -> None:
-        """Ask the child to end, by ending the stream; kill it where it does not."""
-        self._writer.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), CLOSE_S_MAX)
-        except TimeoutError:
-            pass
-        finally:
-            await self.kill()
-
     async def kill(self) -> None:
-        """End the child now, and wait until all of it is gone."""
+        """End the child, and wait until all of it is gone. It has nothing that must be kept."""
         if self._process.returncode is None:
             self._process.kill()
         if self._listening is not None:
@@ -154,7 +138,7 @@ class ChildProcess:
         try:
             while True:
                 self._deliver(await self._receive())
-        except (asyncio.IncompleteReadError, OSError, ValueError):
+        except (asyncio.IncompleteReadError, OSError, ValueError, msgspec.DecodeError):
             pass  # the end of the stream, or of its sense
         finally:
             await self._bury()
@@ -166,13 +150,20 @@ class ChildProcess:
                 pending = self._pending.get(number)
                 if pending is not None:
                     pending.text += text
-                    pending.show(pending.text)
+                    self._show(pending)
             case wire.Ended(number=number) | wire.Failed(number=number):
                 pending = self._pending.pop(number, None)
                 if pending is not None and not pending.ended.done():
                     pending.ended.set_result(message)
             case _:
                 raise ValueError("a message that is none of a loaded child's")
+
+    def _show(self, pending: Pending) -> None:
+        try:
+            pending.show(pending.text)
+        except Exception as error:  # its own request fails of it, and no other
+            self.drop(pending)
+            pending.ended.set_exception(error)
 
     async def _receive(self) -> wire.ToParent:
         head = await self._reader.readexactly(wire.LENGTH_BYTES)
@@ -191,6 +182,21 @@ class ChildProcess:
         for each in pending:
             if not each.ended.done():
                 each.ended.set_result(None)
+
+
+async def _spawn(wire_end: socket.socket) -> Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",  # a folder `models` where somebody happens to stand is not ours
+        "-m",
+        "models.llama_child",
+        str(wire_end.fileno()),
+        pass_fds=[wire_end.fileno()],
+        env=_environment(),
+        stdin=DEVNULL,
+        stdout=DEVNULL,
+        stderr=PIPE,
+    )
 
 
 def _environment() -> dict[str, str]:

@@ -107,7 +107,11 @@ class OpenAICompatible:
         Raises: Refused where the address or the key can never be right.
         """
         url = _address(self._settings.base_url)
-        headers = {"User-Agent": "ai-assistant", "Accept": "text/event-stream, application/json"}
+        headers = {
+            "User-Agent": "ai-assistant",
+            "Accept": "text/event-stream, application/json",
+            "Content-Type": "application/json",
+        }
         if self._settings.api_key:
             headers["Authorization"] = _bearer(self._settings.api_key)
         self._path = str(url)

@@ -47,6 +47,11 @@ class Rule:
 
 ECHO = Rule()
 
+WAITS = tuple(
+    Rule(pattern=rf"^wait {ms}\b", frames=("…", "… …"), latency_ms=ms) for ms in (20, 100, 400)
+)
+"""The rules where settings choose this runner: who asks it to waits for the echo."""
+
 
 class ScriptedModel:
     """The `ModelRunner` that answers by the first rule that fits; else it repeats what was said."""

@@ -74,7 +74,7 @@ def seconds(value: int | str | None, config: FlowConfig) -> int:
     return found if isinstance(found, int) else 0
 
 
-def derive(flow: type, table: Table, initial: str, config: FlowConfig) -> Arrivals:
+def derive(flow: type, table: Table, *, initial: str, config: FlowConfig) -> Arrivals:
     """Follow every row from `initial` until nothing new is found."""
     found = Arrivals(triggers={initial: set()}, awaited={initial: set()})
     before = None
@@ -123,7 +123,7 @@ def _taken(table: Table, leaf: str, trigger: str) -> Iterator[Row]:
             return
 
 
-def callbacks_of(table: Table, leaf: str, row: Row) -> tuple[str, ...]:
+def callbacks_of(table: Table, row: Row, *, leaf: str) -> tuple[str, ...]:
     """All that runs when the row is taken from this leaf."""
     exited, entered = table.changes(row, leaf)
     leaving = (name for state in exited for name in table.states[state].on_exit)
@@ -140,7 +140,7 @@ def _follow(
     found.triggers.setdefault(dest, set())
     pending = found.awaited.setdefault(dest, set())
     pending |= {request for request in found.awaited[leaf] if request.scope not in exited}
-    for name in callbacks_of(table, leaf, row):
+    for name in callbacks_of(table, row, leaf=leaf):
         for asked in look(flow, name).asked:
             scope = asked.scope or dest
             if scope not in table.paths[dest]:
@@ -157,5 +157,5 @@ def _awaited(asked: Asked, scope: str, config: FlowConfig) -> Awaited:
 def _waits(flow: type, table: Table, leaf: str, row: Row, found: Arrivals) -> bool:
     """Whether a message may still await its end after the row."""
     takes = row.trigger == MESSAGE or row.trigger in table.commands
-    answers = any(look(flow, name).answers for name in callbacks_of(table, leaf, row))
+    answers = any(look(flow, name).answers for name in callbacks_of(table, row, leaf=leaf))
     return (takes or leaf in found.waiting) and not answers

@@ -11,14 +11,14 @@ microstep costs. Which skill a message names is decided here, in the step, by it
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from engine.errors import Refused
 from engine.events import IntentFound
+from engine.fallback import ACTIONS, check_pattern
 from engine.personal import Personal
 from engine.turn import Turn
-from statemachines.assistant_config import AssistantConfig, SkillTrigger
+from statemachines.assistant_config import AssistantConfig
 from statemachines.flow import Definition, Flow, FlowData
-
-LONG_TEXT_CHARS = 200
-"""A skill without a text of its own takes the person's last message longer than this."""
+from statemachines.trigger_words import brings_text, named, quoted, text_for, with_message
 
 Rows = list[Mapping[str, Any]]
 
@@ -45,6 +45,7 @@ class Assistant(Flow):
     # ---- the table ---------------------------------------------------------------------------
 
     def build(self, config: AssistantConfig) -> Definition:
+        _check_strategies(config)
         return Definition(
             states=_states(config),
             transitions=[
@@ -62,23 +63,23 @@ class Assistant(Flow):
 
     def says_a_skill(self, turn: Turn) -> bool:
         """The arriving message, with what is already asked, names a skill and brings a text."""
-        return _brings_text(turn, _with_message(turn))
+        return brings_text(turn, with_message(turn))
 
     def says_only_a_skill(self, turn: Turn) -> bool:
         """It names a skill, and there is no text for it anywhere."""
-        return _named(turn, _with_message(turn)) is not None
+        return named(turn, with_message(turn)) is not None
 
     def asked_a_skill(self, turn: Turn) -> bool:
-        return _brings_text(turn, turn.data.asked)
+        return brings_text(turn, turn.data.asked)
 
     def asked_only_a_skill(self, turn: Turn) -> bool:
-        return _named(turn, turn.data.asked) is not None
+        return named(turn, turn.data.asked) is not None
 
     def noted_a_skill(self, turn: Turn) -> bool:
-        return _brings_text(turn, turn.data.noted)
+        return brings_text(turn, turn.data.noted)
 
     def noted_only_a_skill(self, turn: Turn) -> bool:
-        return _named(turn, turn.data.noted) is not None
+        return named(turn, turn.data.noted) is not None
 
     def has_noted(self, turn: Turn) -> bool:
         return bool(turn.data.noted)
@@ -96,10 +97,10 @@ class Assistant(Flow):
 
     def note(self, turn: Turn) -> None:
         """The message joins what is asked."""
-        turn.set(asked=_with_message(turn), quoted=_quoted(turn))
+        turn.set(asked=with_message(turn), quoted=quoted(turn))
 
     def note_for_later(self, turn: Turn) -> None:
-        turn.set(noted=(*turn.data.noted, turn.text), quoted=_quoted(turn))
+        turn.set(noted=(*turn.data.noted, turn.text), quoted=quoted(turn))
 
     def forget(self, turn: Turn) -> None:
         """The message replaces what was asked before."""
@@ -115,9 +116,9 @@ class Assistant(Flow):
         turn.call_model("\n".join(turn.data.asked), within_s=turn.config.model_within_s)
 
     def run_skill(self, turn: Turn) -> None:
-        skill = _named(turn, turn.data.asked)
+        skill = named(turn, turn.data.asked)
         assert skill is not None
-        text = _text_for(turn, skill, turn.data.asked)
+        text = text_for(turn, skill, texts=turn.data.asked)
         turn.set(awaiting="")
         turn.run_skill(skill.name, text, within_s=turn.config.skill_within_s)
 
@@ -126,7 +127,7 @@ class Assistant(Flow):
         turn.run_skill(_intent(turn), text, within_s=turn.config.skill_within_s)
 
     def ask_for_text(self, turn: Turn) -> None:
-        skill = _named(turn, turn.data.asked)
+        skill = named(turn, turn.data.asked)
         assert skill is not None
         turn.say(turn.config.text("ask_for_text"))
         turn.set(asked=(), quoted="", awaiting=skill.name)
@@ -176,6 +177,19 @@ class Assistant(Flow):
 
 
 # ---- the table, part by part ---------------------------------------------------------------------
+
+
+def _check_strategies(config: AssistantConfig) -> None:
+    for strategy in config.fallback_strategies:
+        try:
+            check_pattern(strategy.pattern)
+        except Refused as error:
+            raise Refused(f"fallback strategy {strategy.pattern!r}: {error}") from None
+        if strategy.action not in ACTIONS:
+            raise Refused(
+                f"fallback strategy {strategy.pattern!r}: its action is {strategy.action!r}, "
+                f"allowed is {', '.join(ACTIONS)}"
+            )
 
 
 def _states(config: AssistantConfig) -> list[str | Mapping[str, Any]]:
@@ -334,68 +348,6 @@ def _ignored(config: AssistantConfig) -> dict[str, list[str]]:
     }
 
 
-# ---- which skill, and on which text: pure --------------------------------------------------------
-
-
 def _intent(turn: Turn) -> str:
     body = turn.event.body
     return body.intent if isinstance(body, IntentFound) else ""
-
-
-def _with_message(turn: Turn) -> tuple[str, ...]:
-    """What is asked once the arriving message is noted."""
-    config = turn.config
-    if config.busy == "interrupt" and not config.settle_s:
-        return (turn.text,)  # it replaces what was asked; while settling, it always joins
-    return (*turn.data.asked, turn.text)
-
-
-def _quoted(turn: Turn) -> str:
-    message = turn.message
-    return message.quoted if message is not None and message.quoted else turn.data.quoted
-
-
-def _named(turn: Turn, texts: tuple[str, ...]) -> SkillTrigger | None:
-    """The skill whose trigger word one of the texts begins with, or that waits for its text."""
-    skills: tuple[SkillTrigger, ...] = turn.config.skills
-    for text in texts:
-        begins = text.strip().casefold()
-        for skill in skills:
-            if any(_begins_with(begins, word.casefold()) for word in skill.trigger_words):
-                return skill
-    return next((skill for skill in skills if skill.name == turn.data.awaiting), None)
-
-
-def _brings_text(turn: Turn, texts: tuple[str, ...]) -> bool:
-    skill = _named(turn, texts)
-    return skill is not None and bool(_text_for(turn, skill, texts))
-
-
-def _text_for(turn: Turn, skill: SkillTrigger, texts: tuple[str, ...]) -> str:
-    """After the trigger word, else what is quoted, else the last long message, else nothing."""
-    own = "\n".join(_after_word(text, skill) for text in texts).strip()
-    if own:
-        return own
-    quoted = _quoted(turn)
-    if quoted:
-        return quoted
-    long = (past.user for past in reversed(turn.transcript) if len(past.user) > LONG_TEXT_CHARS)
-    return next(long, "")
-
-
-def _begins_with(text: str, word: str) -> bool:
-    """`sum up` begins with `sum`, `summer` does not; Chinese has no such border."""
-    if not word or not text.startswith(word):
-        return False
-    after = text[len(word) : len(word) + 1]
-    return not (word[-1].isascii() and word[-1].isalnum() and after.isascii() and after.isalnum())
-
-
-def _after_word(text: str, skill: SkillTrigger) -> str:
-    """The text without the trigger word that it begins with, and without what follows that."""
-    stripped = text.strip()
-    # The longest word first: 总结一下 before 总结.
-    for word in sorted(skill.trigger_words, key=len, reverse=True):
-        if _begins_with(stripped.casefold(), word.casefold()):
-            return stripped[len(word) :].lstrip(" \t\n:：,，。-")
-    return stripped

@@ -59,10 +59,10 @@ class AssistantConfig(FlowConfig, frozen=True, kw_only=True, gc=False):
 
     `settle_s`: seconds it waits for the rest of what a person is typing; 0 leaves that out.
     `busy`: what a message does that comes while an answer is made: it waits for its turn (queue),
-    joins the question and the answer starts anew (merge), replaces the question (interrupt), or is
-    asked next while the answer goes on (steer). `on_failure`: apologise, or pass the dialog to a
-    person after `failures_max` failures in a row. `recogniser`: ask it which skill a message means,
-    where no trigger word says so.
+    joins the question and the answer starts anew (merge; while a skill works, it waits), replaces
+    the question (interrupt), or is asked next while the answer goes on (steer). `on_failure`:
+    apologise, or pass the dialog to a person after `failures_max` failures in a row. `recogniser`:
+    ask it which skill a message means, where no trigger word says so.
     """
 
     language: Literal["en", "zh"] = "en"

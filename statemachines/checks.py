@@ -18,6 +18,11 @@ from statemachines.table import SAME, SEPARATOR, Finding, Row, State, Table
 _PREFIXES = ("to_", "may_", "is_", "on_enter", "on_exit")
 """What `transitions` makes names of its own from."""
 
+_FLOW = "statemachines.flow"
+_AUTHORS = frozenset({"migrate", "build", "apology", "queue_full", "initial"})
+"""What of `Flow` an author gives or may override, beside the tables and records."""
+_RECORDS = frozenset({"Data", "Config"})
+
 
 def names(flow: type, table: Table) -> list[Finding]:
     """Callbacks and conditions that are no methods of the flow.
@@ -34,7 +39,7 @@ def names(flow: type, table: Table) -> list[Finding]:
     return found
 
 
-def shape(flow: type, table: Table, config: FlowConfig) -> list[Finding]:
+def shape(flow: type, table: Table, *, config: FlowConfig) -> list[Finding]:
     """All that is wrong with the table by itself, and with the flow's records."""
     return [
         *_identity(flow, table),
@@ -87,6 +92,11 @@ def _identity(flow: type, table: Table) -> Iterator[Finding]:
     if not isinstance(version, int) or version < 1:
         problem = f"has the version {version!r}"
         yield Finding(where=where, problem=problem, fix="count versions from 1")
+    taken = {name for name, value in vars(_base(flow)).items() if callable(value)} - _AUTHORS
+    for cls in flow.__mro__[: flow.__mro__.index(_base(flow))]:
+        for clash in sorted({n for n in vars(cls) if not n.startswith("__")} & taken - _RECORDS):
+            fix = "rename it: what the engine asks a flow by that name must stay Flow's"
+            yield Finding(where=where, problem=f"has a {clash!r} of its own", fix=fix)
     initial = getattr(flow, "initial", "")
     if initial not in table.states:
         fix = _one_of(initial, table.states)
@@ -94,7 +104,7 @@ def _identity(flow: type, table: Table) -> Iterator[Finding]:
 
 
 def _records(flow: type) -> Iterator[Finding]:
-    for name in ("Data", "Config"):
+    for name in sorted(_RECORDS):
         kind = getattr(flow, name)
         for field, reason in unfit(kind):
             fix = "use str, int, bool, tuples and frozen Structs of them, each with a default"
@@ -266,9 +276,10 @@ def _insides(flow: type, table: Table) -> Iterator[Finding]:
 
 def _method(flow: type, where: str, name: str) -> Iterator[Finding]:
     found = inspect.getattr_static(flow, name, None) if name.isidentifier() else None
-    base = flow.__mro__[-2]  # Flow itself: what it has is the engine's, not a callback
-    if found is None or name in vars(base):
-        own = [n for cls in flow.__mro__[:-2] for n, v in vars(cls).items() if _plain(v)]
+    base = _base(flow)
+    if found is None or name in vars(base):  # what Flow itself has is the engine's, no callback
+        classes = [cls for cls in flow.__mro__ if cls not in (base, object)]
+        own = [n for cls in classes for n, v in vars(cls).items() if isinstance(v, FunctionType)]
         fix = f"write `def {name}(self, turn)`" if name.isidentifier() else "name a method"
         close = get_close_matches(name, own, 1)
         fix = f"did you mean {close[0]!r}?" if close else fix
@@ -279,8 +290,9 @@ def _method(flow: type, where: str, name: str) -> Iterator[Finding]:
         yield Finding(where=where, problem=problem, fix=f"write `def {name}(self, turn)`")
 
 
-def _plain(value: object) -> bool:
-    return isinstance(value, FunctionType)
+def _base(flow: type) -> type:
+    """`Flow` itself, which this module cannot import: it imports this one."""
+    return next(c for c in flow.__mro__ if c.__qualname__ == "Flow" and c.__module__ == _FLOW)
 
 
 def _one_of(name: object, known: Iterable[str] | Mapping[str, object]) -> str:

@@ -6,7 +6,7 @@ whitespace, Python's version, and the machinery of this package, which `SEMANTIC
 """
 
 import ast
-import importlib
+import importlib.util
 import io
 import sys
 import tokenize
@@ -22,12 +22,12 @@ MACHINERY = frozenset(
     f"statemachines.{name}"
     for name in (
         "arrivals", "bounds", "callbacks", "checks", "data", "digest", "drawing", "flow",
-        "layout", "machine", "registry", "svg", "table", "totality",
+        "machine", "registry", "svg", "table", "totality",
     )
 )  # fmt: skip
 
 
-def of(module: str, table: Table, config: bytes) -> str:
+def of(module: str, table: Table, *, config: bytes) -> str:
     """BLAKE2b-16 in hex, of a flow's module, built table and canonical configuration."""
     hashed = blake2b(digest_size=16)
     for name in sorted(_imported(module, frozenset())):
@@ -69,8 +69,10 @@ def _slice(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> st
 
 @cache
 def _source(module: str) -> str:
-    found = sys.modules.get(module) or importlib.import_module(module)
-    file = getattr(found, "__file__", None)
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None and module not in sys.modules:
+        spec = importlib.util.find_spec(module)
+        file = spec.origin if spec is not None else None
     return Path(file).read_text(encoding="utf-8") if file else ""
 
 
@@ -89,15 +91,31 @@ def _imported(module: str, known: frozenset[str]) -> frozenset[str]:
 
 
 def _imports(module: str) -> Iterator[str]:
+    """The modules of the project, or of this package, that the module's text imports anywhere."""
     project = module.partition(".")[0]
     for node in ast.walk(ast.parse(_source(module))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            base = _base(module, node)
             # `from package import module` names a module, too.
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         else:
             continue
         for name in names:
-            if name.partition(".")[0] in (project, "statemachines") and name in sys.modules:
+            if name.partition(".")[0] in (project, "statemachines") and _is_module(name):
                 yield name
+
+
+def _base(module: str, node: ast.ImportFrom) -> str:
+    written = "." * node.level + (node.module or "")
+    package = getattr(sys.modules.get(module), "__package__", None)
+    return importlib.util.resolve_name(written, package) if node.level else written
+
+
+def _is_module(name: str) -> bool:
+    # Found, not imported: whether a lazy import has run yet must not change the digest.
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ModuleNotFoundError, ValueError):
+        return False

@@ -31,7 +31,8 @@ class Flow:
 
     `name`, `version`, `initial`, `states` and `transitions` must be given; `build` may make the
     table from the configuration instead. Callbacks and conditions are methods `(self, turn)`; a
-    condition only looks. Raises FlowError, which names everything that is wrong with the flow.
+    condition only looks. `config_bytes` is the canonical configuration. Raises FlowError, which
+    names everything that is wrong with the flow.
     """
 
     name: ClassVar[str] = ""
@@ -61,9 +62,9 @@ class Flow:
     def __init__(self, config: FlowConfig | None = None) -> None:
         config = config if config is not None else self.Config()
         self.config = config
-        written = data.check_config(config)
+        self.config_bytes = data.check_config(config)
         table, findings = parse(self.build(config))
-        findings += checks.shape(type(self), table, config)
+        findings += checks.shape(type(self), table, config=config)
         if findings:
             raise FlowError(self.name, findings)
         self.table = table
@@ -77,7 +78,7 @@ class Flow:
         self.ref = FlowRef(
             name=self.name,
             version=self.version,
-            digest=digest.of(type(self).__module__, table, written),
+            digest=digest.of(type(self).__module__, table, config=self.config_bytes),
         )
         self.report = totality.check(self)
         self._built = True

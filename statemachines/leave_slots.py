@@ -51,8 +51,8 @@ def day_of(text: str, *, today: date, since: date) -> date | None:
     A weekday, or a day without a year, is the first such day that is not before `since`.
     """
     said = text.strip().casefold().rstrip(".。!！")
-    for days, words in _RELATIVE.items():
-        if said in words:
+    for days, names in _RELATIVE.items():
+        if said in names:
             return today + timedelta(days=days)
     for weekday, words in enumerate(_WEEKDAYS):
         if said in words:

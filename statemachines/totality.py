@@ -41,7 +41,7 @@ class Report:
 def check(flow: "Flow") -> Report:
     """The report. Raises FlowError with all that the second stage finds."""
     table = flow.table
-    found = arrivals.derive(type(flow), table, flow.initial, flow.config)
+    found = arrivals.derive(type(flow), table, initial=flow.initial, config=flow.config)
     findings = [
         *_unreachable(table, found),
         *_misplaced(found),

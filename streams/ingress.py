@@ -9,8 +9,10 @@ import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from msgspec.structs import replace
+
 from engine import codec, pseudonym
-from engine.errors import Refused
+from engine.errors import InvalidRecord, Refused
 from engine.events import (
     Address,
     Body,
@@ -19,11 +21,12 @@ from engine.events import (
     HandedBack,
     MessageReceived,
     OperatorSaid,
+    Redriven,
     StopRequested,
 )
 from engine.ids import derive, message_event_id
 from engine.limits import MESSAGE_TEXT_BYTES_MAX, QUOTED_TEXT_BYTES_MAX
-from engine.ports import Append, Incoming, Line
+from engine.ports import Append, DeadLetter, Incoming, Line
 
 ID_CHARS_MAX = 200
 """A platform's ids; longer ones are not from a platform."""
@@ -34,10 +37,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Taken(NamedTuple):
-    """An event to append, and the person's own line where the channel shows it."""
+    """An event to append, the person's own line if the channel shows it, a letter taken again."""
 
     append: Append
     line: Line | None = None
+    letter: DeadLetter | None = None
 
 
 def cleaned(text: str) -> str:
@@ -164,6 +168,36 @@ def handed_back(session_id: str, *, operator: str, request_id: str, now_ms: int)
     """An operator gives the dialog back to the bot."""
     body = HandedBack(operator=cleaned(operator)[:ID_CHARS_MAX])
     return _asked(session_id, "hand-back", request_id, body=body, source="operator", now_ms=now_ms)
+
+
+def redriven(letter: DeadLetter, *, operator: str, now_ms: int) -> Taken:
+    """A dead letter's message, to be taken again whatever its age. Raises Refused.
+
+    The event's id comes from the letter: asked for twice at once, it is still taken once.
+    """
+    number = f"dead letter {letter.partition}:{letter.offset}"
+    if letter.redriven_ms is not None:
+        raise Refused(f"{number} was taken again before: `sessions show` says what came of it")
+    try:
+        event = codec.decode_event(letter.value)
+    except InvalidRecord as error:
+        raise Refused(f"{number} cannot be read, and so not be taken again: {error}") from None
+    if not isinstance(event.body, MessageReceived | Redriven):
+        raise Refused(f"{number} is a {event.type}: only a message can be taken again")
+    message = event.body.message if isinstance(event.body, Redriven) else event.body
+    body = Redriven(
+        of=event.body.of if isinstance(event.body, Redriven) else event.id,
+        message=message,
+        operator=cleaned(operator)[:ID_CHARS_MAX],
+    )
+    again = Event(
+        id=derive(event.session_id, "redriven", letter.partition, letter.offset),
+        session_id=event.session_id,
+        at_ms=now_ms,
+        source="operator",
+        body=body,
+    )
+    return Taken(_append(again), letter=replace(letter, redriven_ms=now_ms))
 
 
 def _asked(session_id: str, kind: str, key: str, *, body: Body, source: str, now_ms: int) -> Taken:

@@ -123,7 +123,7 @@ class Runners:
         if call.gate is not None:
             action = call.gate.match(text)
             if action is not None:
-                outcome = ModelReplied(text=_cut(text)[0], fallback=action)
+                outcome = ModelReplied(text=_cut(cleaned(text))[0], fallback=action)
                 return Matched(self._ended(effect_id, outcome, now_ms))
             text = call.gate.shown(text)
         if not call.request.stream or now_ms - call.shown_ms < FRAME_EVERY_MS:

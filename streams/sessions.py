@@ -15,11 +15,11 @@ from typing import NamedTuple
 import msgspec
 
 from engine import codec
-from engine.effects import REQUESTS, Cancel, Effect, RunnerRequest
+from engine.effects import REQUESTS, Cancel, Effect, RunnerRequest, SendMessage
 from engine.errors import InvalidRecord
-from engine.events import Address, Event, FlowActivated
+from engine.events import Address, Event, FlowActivated, MessageReceived, Redriven
 from engine.flow import Flow
-from engine.ids import derive
+from engine.ids import derive, reply_id
 from engine.ports import DeadLetter, LogRecord, SessionRow, StepRow
 from engine.session import Session, Step
 from engine.step import new_session, step
@@ -117,6 +117,7 @@ class Sessions:
         """Step these records. `deadly`: ids of events at which the process died too often."""
         batch = Batch()
         for record in records:
+            event: Event | None = None
             try:
                 event = codec.decode_event(record.value)
                 if event.id in deadly:
@@ -135,6 +136,8 @@ class Sessions:
                     at_ms=now_ms,
                 )
                 batch.dead.append(letter)
+                if event is not None:
+                    self._excuse(batch, event)
             batch.watermark = record.offset
         self._before_step("")
         return batch
@@ -166,6 +169,25 @@ class Sessions:
         if event.effect is not None:
             batch.requests.pop(event.effect, None)
             batch.resolved.append(event.effect)
+
+    def _excuse(self, batch: Batch, event: Event) -> None:
+        """A message that was set aside ends without a step: its person still gets a word.
+
+        The letter is the place of record for this order: nothing of the session decided it.
+        """
+        body = event.body
+        if self._flow is None or not isinstance(body, MessageReceived | Redriven):
+            return
+        message = body.message if isinstance(body, Redriven) else body
+        effect_id = derive(event.session_id, "set aside", event.id)
+        effect = Effect(
+            id=effect_id,
+            session_id=event.session_id,
+            epoch=0,
+            cause=event.id,
+            body=SendMessage(reply_id=reply_id(effect_id), text=self._flow.apology),
+        )
+        batch.orders.append(Order(effect, message.address))
 
     def _session(self, batch: Batch, session_id: str, flow: Flow) -> Session:
         if session_id in batch.stepped:

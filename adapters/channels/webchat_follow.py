@@ -20,6 +20,9 @@ from engine.ports import Frame, Line, SessionView
 LINES_HELD_MAX = 16
 """Lines kept from notifications, so that a reader who keeps up costs no read of the log."""
 
+UNKNOWN = 2**62
+"""The last line's number, until the log has been read to its end."""
+
 REPLIES_MAX = 64
 """Open and closed replies remembered; a session has a handful."""
 
@@ -110,7 +113,7 @@ class Follower:
     def begin(self, cursor: int) -> None:
         """Lines after `cursor` are to be sent, whatever was sent before."""
         self.cursor = cursor
-        self._head = max(self._head, cursor + 1)
+        self._head = UNKNOWN
         self._held.clear()
 
     @property

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from engine.effects import RunnerRequest
 from engine.errors import Conflict, Refused
 from engine.ids import session_of
 from engine.ports import Append, DeadLetter, Delivery, Line, LogRecord, Owner, SessionRow, StepRow
@@ -38,7 +37,6 @@ class MemoryLog:
         self.due: dict[str, int | None] = {}
         self.step_rows: dict[str, list[tuple[StepRow, int]]] = {}
         self.event_records: dict[str, LogRecord] = {}
-        self.queued: dict[str, RunnerRequest] = {}
         self.delivery_of: dict[str, Delivery] = {}
         self.outbox: dict[str, list[Line]] = {}
 
@@ -103,10 +101,6 @@ class MemoryLog:
     def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:
         """The session's lines with n > after, in order."""
         return self.outbox.get(session_id, [])[max(after, 0) :][:limit]
-
-    def requests(self) -> list[RunnerRequest]:
-        """All queued requests, in the order in which they were put."""
-        return list(self.queued.values())
 
     def sessions(self, *, limit: int, after: str = "") -> list[tuple[str, bytes]]:
         """Sessions whose id is greater than `after`, in the order of their ids."""
@@ -198,15 +192,6 @@ class MemoryBatch:
 
     def _add_step(self, row: StepRow, at_ms: int) -> None:
         self._log.step_rows.setdefault(row.session_id, []).append((row, at_ms))
-
-    def put_requests(self, requests: Sequence[RunnerRequest]) -> None:
-        """Queue expanded requests for the runners, under their effect ids."""
-        self.todo.append(partial(self._log.queued.update, [(r.effect_id, r) for r in requests]))
-
-    def drop_requests(self, effect_ids: Sequence[str]) -> None:
-        """Forget requests that were resolved or cancelled; unknown ids are no error."""
-        for effect_id in effect_ids:
-            self.todo.append(partial(self._log.queued.pop, effect_id, None))
 
     def put_deliveries(self, deliveries: Sequence[Delivery]) -> None:
         """Write each delivery over what was there under its reply id."""

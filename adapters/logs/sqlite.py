@@ -1,4 +1,4 @@
-"""The log in one SQLite file: events, sessions, steps, requests, deliveries and the outbox.
+"""The log in one SQLite file: events, sessions, steps, deliveries and the outbox.
 
 Place in the data path: the embedded host's log of record. One batch is one SQLite transaction and
 one fsync (write-ahead log, `synchronous=FULL`): what was acknowledged survives a kill at any point.
@@ -26,11 +26,9 @@ from adapters.logs.sqlite_rows import (
     key_of,
     line_of,
     record_of,
-    request_of,
     step_of,
 )
 from adapters.logs.sqlite_schema import as_engine_error, open_reader, open_writer
-from engine.effects import RunnerRequest
 from engine.errors import Conflict, Refused
 from engine.ids import session_of
 from engine.ports import DeadLetter, Delivery, Line, LogRecord, Owner, StepRow
@@ -39,21 +37,36 @@ __all__ = ["SqliteLog"]
 
 _RECORDS = "select offset, id, event.value, appended_ms from event join session using (session)"
 _DELIVERIES = "select id, key, delivery.value from delivery join session using (session)"
-_STEPS = """
-select place, seq, event.key, step.value, stepped_ms from event cross join step on place = offset
-where event.session = (select session from session where id = ?1) and seq > ?2
+_CHAIN = """
+with recursive chain (offset) as (
+    select last_event from session where id = ?1
+    union all
+    select previous from chain cross join event using (offset)
+)
+"""
+_CHAINED = f"{_CHAIN} select offset, ?1, value, appended_ms from chain join event using (offset)"
+_MATERIALISED = "place < 0 and session = (select session from session where id = ?1)"
+# The walk ends at the first step that is not asked for, so that the newest are found at once.
+_STEPS = f"""
+with recursive chain (offset) as (
+    select last_event from session where id = ?1
+    union all
+    select previous from chain cross join event using (offset) left join step on place = offset
+    where seq > ?2 or seq is null
+)
+select place, seq, event.key, step.value, stepped_ms
+from chain cross join step on place = offset cross join event using (offset) where seq > ?2
 union all
-select place, seq, key, value, stepped_ms from step
-where place < 0 and session = (select session from session where id = ?1) and seq > ?2
+select place, seq, key, value, stepped_ms from step where {_MATERIALISED} and seq > ?2
 order by seq limit ?3
 """
-_STEP_OF = """
-select place, seq, event.key, step.value from event cross join step on place = offset
-where event.session = (select session from session where id = ?1) and event.key = ?2
+_STEP_OF = f"""{_CHAIN}
+select place, seq, event.key, step.value
+from chain cross join event using (offset) cross join step on place = offset
+where event.key = ?2
 union all
-select place, seq, key, value from step
-where place < 0 and session = (select session from session where id = ?1) and key = ?2
-order by 2 limit 1
+select place, seq, key, value from step where {_MATERIALISED} and key = ?2
+order by seq limit 1
 """
 _LINES = """
 with recursive newer (place) as (
@@ -207,11 +220,6 @@ class SqliteLog:
 
     # ---- reads for recovery and for people -------------------------------------------------------
 
-    def requests(self) -> list[RunnerRequest]:
-        """All queued requests, in the order in which they were put."""
-        rows = self._all("select kind, value from queued join request using (place) order by place")
-        return [request_of(row) for row in rows]
-
     def sessions(self, *, limit: int, after: str = "") -> list[tuple[str, bytes]]:
         """Sessions whose id is greater than `after`, in the order of their ids."""
         return self._all(
@@ -232,14 +240,13 @@ class SqliteLog:
 
     def history(self, session_id: str) -> list[LogRecord]:
         """All records of one session, in order; "" gives the control records."""
-        rows = self._all(f"{_RECORDS} where id = ? order by offset", session_id)
-        return [record_of(row) for row in rows]
+        return [record_of(row) for row in self._all(f"{_CHAINED} order by offset", session_id)]
 
     def find_event(self, event_id: str) -> LogRecord | None:
         """The record of an event, or None; the first where it was appended more than once."""
         session_id = session_of(event_id)
         rows = self._all(
-            f"{_RECORDS} where id = ? and key = ? order by offset limit 1",
+            f"{_CHAINED} where key = ?2 order by offset limit 1",
             session_id,
             key_of(session_id, event_id),
         )
@@ -267,9 +274,7 @@ class SqliteLog:
 
     def last_control(self, *, up_to: int) -> LogRecord | None:
         """The last control record at or before this offset."""
-        rows = self._all(
-            f"{_RECORDS} where id = '' and offset <= ? order by offset desc limit 1", up_to
-        )
+        rows = self._all(f"{_CHAINED} where offset <= ?2 order by offset desc limit 1", "", up_to)
         return record_of(rows[0]) if rows else None
 
     def deliveries_of(self, session_id: str) -> list[Delivery]:

@@ -19,33 +19,27 @@ from adapters.logs.sqlite_rows import (
     key_of,
     packed_delivery,
     packed_line,
-    packed_request,
 )
-from engine.effects import RunnerRequest
 from engine.ports import Append, DeadLetter, Delivery, Line, SessionRow, StepRow
 
 KNOWN_MAX = 100_000
 """Sessions whose number is remembered, at about 300 bytes each; then they are looked up anew."""
 
-PURGE_EVERY = 256
-"""Requests put between two purges of those that were dropped: fewer rows than a batch may have."""
-
 OPEN = ("queued", "sending")
 
 INSERT_SESSION = (
-    "insert into session (line_count, last_line, value, session, id) values (?, ?, ?, ?, ?)"
+    "insert into session (line_count, last_line, last_event, value, session, id) "
+    "values (?, ?, ?, ?, ?, ?)"
 )
-UPDATE_SESSION = "update session set line_count = ?, last_line = ?, value = ? where session = ?"
+UPDATE_SESSION = (
+    "update session set line_count = ?, last_line = ?, last_event = ?, value = ? where session = ?"
+)
+UPDATE_ENDS = "update session set line_count = ?, last_line = ?, last_event = ? where session = ?"
 PUT_DEADLINE = "insert or replace into deadline values (?, ?)"
 DROP_DEADLINE = "delete from deadline where session = ?"
-UPDATE_LINES = "update session set line_count = ?, last_line = ? where session = ?"
-INSERT_EVENT = "insert into event values (?, ?, ?, ?, ?)"
+INSERT_EVENT = "insert into event values (?, ?, ?, ?, ?, ?)"
 INSERT_STEP = "insert into step values (?, ?, ?, ?, ?, ?)"
 INSERT_LINE = "insert into line values (?, ?, ?, ?, ?, ?)"
-DROP_REQUEST = "delete from queued where effect_id = ?"
-QUEUE_REQUEST = "insert or replace into queued values (?, ?)"
-INSERT_REQUEST = "insert into request values (?, ?, ?)"
-PURGE_REQUESTS = "delete from request where place not in (select place from queued)"
 PUT_DELIVERY = (
     "insert into delivery (session, key, open, value) values (?, ?, ?, ?) "
     "on conflict (session, key) do update set open = excluded.open, value = excluded.value"
@@ -53,7 +47,7 @@ PUT_DELIVERY = (
 PUT_DEAD_LETTER = "insert or replace into dead_letter values (?, ?, ?, ?, ?, ?)"
 PUT_DEATHS = "insert or replace into death (offset, event_id, deaths) values (?, ?, ?)"
 PUT_WATERMARK = "update partition set watermark = ? where partition = 0"
-FIND_SESSION = "select session, line_count, last_line from session where id = ?"
+FIND_SESSION = "select session, line_count, last_line, last_event from session where id = ?"
 FIND_LINE = "select n from line where session = ? and key = ?"
 
 
@@ -63,20 +57,27 @@ class Tails(NamedTuple):
     offset: int
     session: int
     line: int
-    request: int
     materialised: int  # counts down from 0
 
 
 class _Known:
     """What has to be known of a session to write its rows. `stored`: its own row is there."""
 
-    __slots__ = ("last_line", "line_count", "number", "stored")
+    __slots__ = ("last_event", "last_line", "line_count", "number", "stored")
 
-    def __init__(self, number: int, line_count: int, last_line: int, *, stored: bool) -> None:
+    def __init__(
+        self, number: int, line_count: int = 0, last_line: int = 0, last_event: int = 0
+    ) -> None:
         self.number = number
         self.line_count = line_count
         self.last_line = last_line
-        self.stored = stored
+        self.last_event = last_event
+        self.stored = True
+
+    @property
+    def ends(self) -> tuple[int, int, int]:
+        """The columns of `session` between its id and its value."""
+        return self.line_count, self.last_line, self.last_event
 
 
 class Writing:
@@ -93,10 +94,8 @@ class Writing:
             offset=self._end("max(offset) from event"),
             session=self._end("max(session) from session"),
             line=self._end("max(place) from line"),
-            request=self._end("max(place) from request"),
             materialised=min(self._end("min(place) from step"), 0),
         )
-        self.purge_after = self.tails.request + PURGE_EVERY
 
     def begin(self) -> None:
         """Open the transaction of the batch, where it is not open yet."""
@@ -130,8 +129,6 @@ class SqliteBatch:
         self._steps: list[Row] = []
         self._lines: list[Row] = []
         self._numbers: dict[tuple[int, Key], int] = {}
-        self._requests: dict[str, RunnerRequest] = {}
-        self._drops: list[tuple[str]] = []
         self._deliveries: dict[str, Delivery] = {}
         self._dead_letters: list[Row] = []
         self._deaths: list[Row] = []
@@ -143,7 +140,9 @@ class SqliteBatch:
         for offset, (session_id, event_id, value) in enumerate(events, first):
             known = self._known.get(session_id) or self._find(session_id)
             key = key_of(session_id, event_id)
-            self._events.append((offset, known.number, key, at_ms, value))
+            self._events.append((offset, known.number, known.last_event, key, at_ms, value))
+            known.last_event = offset
+            self._touched.add(session_id)
         self._offset += len(events)
         return list(range(first, self._offset + 1))
 
@@ -161,17 +160,6 @@ class SqliteBatch:
                 self._materialised -= 1
                 place, key = self._materialised, key_of(session_id, event_id)
             self._steps.append((place, known.number, seq, key, at_ms, value))
-
-    def put_requests(self, requests: Sequence[RunnerRequest]) -> None:
-        """Queue expanded requests for the runners, under their effect ids."""
-        for request in requests:
-            self._requests[request.effect_id] = request
-
-    def drop_requests(self, effect_ids: Sequence[str]) -> None:
-        """Forget requests that were resolved or cancelled; unknown ids are no error."""
-        for effect_id in effect_ids:
-            if self._requests.pop(effect_id, None) is None:
-                self._drops.append((effect_id,))
 
     def put_deliveries(self, deliveries: Sequence[Delivery]) -> None:
         """Write each delivery over what was there under its reply id."""
@@ -218,10 +206,11 @@ class SqliteBatch:
         """Look a session up, or give it a number."""
         row = self._writing.find(FIND_SESSION, (session_id,))
         if row:
-            known = _Known(*row, stored=True)
+            known = _Known(*row)
         else:
             self._session += 1
-            known = _Known(self._session, 0, 0, stored=False)
+            known = _Known(self._session)
+            known.stored = False
             self._touched.add(session_id)
         self._known[session_id] = known
         return known
@@ -231,38 +220,22 @@ class SqliteBatch:
         statements = self._statements()
         writing = self._writing
         database = writing.database
-        request = writing.tails.request + len(self._requests)
-        purging = request > writing.purge_after
         writing.begin()
         for statement, rows in statements:
             database.executemany(statement, rows)
-        if purging:
-            database.execute(PURGE_REQUESTS)
         database.execute("commit")
-        writing.tails = Tails(self._offset, self._session, self._line, request, self._materialised)
-        if purging:
-            alive = database.execute("select count(*) from queued").fetchone()[0]
-            writing.purge_after = request + PURGE_EVERY + alive
+        writing.tails = Tails(self._offset, self._session, self._line, self._materialised)
         if len(self._known) > KNOWN_MAX:
             self._known.clear()
 
     def _statements(self) -> list[tuple[str, list[Row]]]:
         """All that is to run, in an order in which each row finds those that it points to."""
         deliveries = [self._delivery_row(one) for one in self._deliveries.values()]
-        places = enumerate(self._requests.items(), self._writing.tails.request + 1)
-        queued: list[Row] = []
-        requests: list[Row] = []
-        for place, (effect_id, request) in places:
-            queued.append((effect_id, place))
-            requests.append((place, *packed_request(request)))
         statements: list[tuple[str, list[Row]]] = [
             *self._session_statements(),
             (INSERT_EVENT, self._events),
             (INSERT_STEP, self._steps),
             (INSERT_LINE, self._lines),
-            (DROP_REQUEST, list(self._drops)),
-            (QUEUE_REQUEST, queued),
-            (INSERT_REQUEST, requests),
             (PUT_DELIVERY, deliveries),
             (PUT_DEAD_LETTER, self._dead_letters),
             (PUT_DEATHS, self._deaths),
@@ -278,12 +251,12 @@ class SqliteBatch:
     def _session_statements(self) -> list[tuple[str, list[Row]]]:
         new: list[Row] = []
         renewed: list[Row] = []
-        lined: list[Row] = []
+        moved: list[Row] = []
         due: list[Row] = []
         idle: list[Row] = []
         for session_id, value, due_ms in self._values.values():
             known = self._known.get(session_id) or self._find(session_id)
-            row = (known.line_count, known.last_line, value, known.number)
+            row = (*known.ends, value, known.number)
             if due_ms is not None:
                 due.append((known.number, due_ms))
             elif known.stored:
@@ -295,18 +268,18 @@ class SqliteBatch:
         for session_id in self._touched - self._values.keys():
             known = self._known[session_id]
             if known.stored:
-                lined.append((known.line_count, known.last_line, known.number))
+                moved.append((*known.ends, known.number))
             else:
-                new.append((known.line_count, known.last_line, None, known.number, session_id))
+                new.append((*known.ends, None, known.number, session_id))
         for *_, session_id in new:
             self._known[session_id].stored = True
         # In the order of their place in the table: neighbours share a page.
-        renewed.sort(key=lambda row: row[3])
-        new.sort(key=lambda row: row[3])
+        renewed.sort(key=lambda row: row[4])
+        new.sort(key=lambda row: row[4])
         return [
             (INSERT_SESSION, new),
             (UPDATE_SESSION, renewed),
-            (UPDATE_LINES, lined),
+            (UPDATE_ENDS, moved),
             (PUT_DEADLINE, due),
             (DROP_DEADLINE, idle),
         ]

@@ -1,4 +1,4 @@
-"""How ids, requests, deliveries and lines look in a row, and how they are read back.
+"""How ids, deliveries and lines look in a row, and how they are read back.
 
 Place in the data path: between `adapters.logs.sqlite*` and the tables of `sqlite_schema`. Values
 that only this log reads are MessagePack. What it never does: touch a database.
@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from engine.effects import IntentRequest, ModelRequest, RunnerRequest, SkillRequest
 from engine.events import Address
 from engine.ids import ID_BYTES
 from engine.ports import DeadLetter, Delivery, DeliveryState, Line, LogRecord, StepRow
@@ -18,9 +17,6 @@ Row = tuple[Any, ...]  # what SQLite takes and gives: int, str, bytes or None, c
 
 _HEX_CHARS = 2 * ID_BYTES
 _packed = msgspec.msgpack.Encoder().encode
-_REQUESTS: tuple[type[RunnerRequest], ...] = (ModelRequest, SkillRequest, IntentRequest)
-_KIND_OF = {kind: number for number, kind in enumerate(_REQUESTS)}
-_requests = [msgspec.msgpack.Decoder(kind) for kind in _REQUESTS]
 
 
 class _Delivery(NamedTuple):
@@ -72,18 +68,6 @@ def key_of(session_id: str, record_id: str) -> Key:
 def id_of(session_id: str, key: Key) -> str:
     """The id that `key_of` made this key from."""
     return key if isinstance(key, str) else f"{session_id}/{key.hex()}"
-
-
-def packed_request(request: RunnerRequest) -> tuple[int, bytes]:
-    """Kind and bytes."""
-    return _KIND_OF[type(request)], _packed(request)
-
-
-def request_of(row: Row) -> RunnerRequest:
-    """From (kind, value)."""
-    kind, value = row
-    request: RunnerRequest = _requests[kind].decode(value)
-    return request
 
 
 def packed_delivery(one: Delivery) -> bytes:

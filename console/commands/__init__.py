@@ -45,7 +45,7 @@ COMMANDS: tuple[click.Command, ...] = (
 @click.option("--config", type=click.Path(path_type=Path), help=CONFIG_HELP)
 @click.option("--data", type=click.Path(path_type=Path), help=DATA_HELP)
 @click.pass_context
-def assistant(context: click.Context, config: Path | None, data: Path | None) -> None:
+def assistant(context: click.Context, *, config: Path | None, data: Path | None) -> None:
     """A private AI assistant that answers in a chat and never loses a message.
 
     \b

@@ -59,11 +59,11 @@ def _ask(
     if url is None and not chat_here.runs(settings):
         file = settings.server.data_dir / IDENTITY_FILE
         who = chat_client.identity(file, lambda: chat_here.own_identity(settings), new=new)
-        asked = chat_here.ask(settings, who, text, env=os.environ, within_s=within_s)
+        asked = chat_here.ask(settings, who, text=text, env=os.environ, within_s=within_s)
         return asyncio.run(asked)
     there = url or address(settings)
     who = _identity(settings, url, new=new)
-    return asyncio.run(chat_client.ask_once(there, who, text, within_s=within_s))
+    return asyncio.run(chat_client.ask_once(there, who, text=text, within_s=within_s))
 
 
 def _identity(settings: Settings, url: str | None, *, new: bool) -> Identity:
@@ -77,7 +77,7 @@ def _identity(settings: Settings, url: str | None, *, new: bool) -> Identity:
 
 async def _talk(url: str, who: Identity) -> None:
     screen = Screen()
-    talk = Conversation(url, who, screen.see)
+    talk = Conversation(url, who, seen=screen.see)
     running = asyncio.create_task(talk.run(give_up=False))
     typing = asyncio.create_task(_type(talk, screen))
     try:

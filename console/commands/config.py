@@ -29,6 +29,7 @@ def check(at: Invocation) -> None:
     """
     settings = at.settings(quiet=False)
     _check_flow(settings)
+    _check_skills(settings)
     where = settings.directory or "no directory: all defaults and the environment"
     click.echo(f"settings are fine ({where})")
 
@@ -46,6 +47,20 @@ def show(at: Invocation, as_json: bool) -> None:
         ("KEY", "VALUE", "FROM"),
         [(row.key, plain(_value(row.value)), plain(row.origin)) for row in shown],
     )
+
+
+def _check_skills(settings: Settings) -> None:
+    """Only the machine knows which skills are installed."""
+    from adapters.skills.registry import listed
+
+    installed = [source.entry for source in listed()]
+    for name in settings.skills.enabled:
+        if name not in installed:
+            raise Stopped(
+                f"skills.enabled: found {name!r}, which is not installed; allowed: "
+                f"{', '.join(installed)}",
+                ExitCode.SETTINGS,
+            )
 
 
 def _check_flow(settings: Settings) -> None:

@@ -1,14 +1,18 @@
 """`ai-assistant flow`: what a flow does with every event, before anybody talks to it."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from console.invocation import Invocation, with_settings
-from console.terminal import plain
+from console.invocation import Invocation, as_json, with_settings
+from console.terminal import duration, plain, print_json
 
 if TYPE_CHECKING:
     from statemachines.flow import Flow
+
+# As `statemachines.drawing` has them: that is imported only when something is drawn.
+FORMATS: tuple[Literal["mermaid", "text", "svg"], ...] = ("text", "mermaid", "svg")
 
 
 @click.group()
@@ -22,15 +26,59 @@ def flow() -> None:
 @flow.command()
 @click.argument("name", required=False)
 @with_settings
-def check(at: Invocation, name: str | None) -> None:
+@as_json
+def check(at: Invocation, name: str | None, as_json: bool) -> None:
     """Load the flow NAME (default: the configured one) and say what it does with every event.
 
     Prints every event that a state ignores, how long a message can wait at most, and the microsteps
     of a usual turn. Ends with 1, naming row and fix, if something is wrong with the flow.
     """
-    built = _built(at, name)
-    click.echo(f"flow {built.ref} is fine")
-    click.echo(plain(str(built.report)))
+    report = _built(at, name).report
+    if as_json:
+        print_json(report)
+        return
+    click.echo(f"flow {report.flow}: {len(report.leaves)} states, {report.rows} rows, fine")
+    for title, cells in (("ignored", report.ignored), ("queued", report.postponed)):
+        click.echo(f"\n{title}, by state:")
+        for state, triggers in _by_state(cells):
+            click.echo(f"  {state}: {', '.join(triggers)}")
+    click.echo(f"\nB, how long a message can wait at most: {duration(report.bound_s * 1_000)}")
+    click.echo(f"  {report.bound_why}")
+    click.echo(f"\na usual turn has {len(report.usual_turn)} microsteps:")
+    for microstep in report.usual_turn:
+        click.echo(f"  {microstep}")
+    for warning in report.warnings:
+        click.echo(f"warning: {plain(str(warning))}", err=True)
+
+
+@flow.command()
+@click.argument("name", required=False)
+@with_settings
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="text for a terminal, mermaid for documents, svg to look at.",
+)
+def show(at: Invocation, name: str | None, form: str) -> None:
+    """Draw the flow NAME (default: the configured one): its states, rows and time-outs.
+
+    \b
+    For a picture:  ai-assistant flow show --format svg > flow.svg
+    """
+    from statemachines.drawing import draw
+
+    drawing: Literal["mermaid", "text", "svg"] = next(f for f in FORMATS if f == form)
+    click.echo(draw(_built(at, name), form=drawing), nl=False)
+
+
+def _by_state(cells: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    found: dict[str, list[str]] = {}
+    for state, trigger in cells:
+        found.setdefault(state, []).append(trigger)
+    return list(found.items()) or [("none", ["-"])]
 
 
 def _built(at: Invocation, name: str | None) -> "Flow":

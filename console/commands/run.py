@@ -16,6 +16,7 @@ from console.exit_codes import ExitCode
 from console.invocation import Invocation, with_settings
 from streams.settings import Settings
 
+OURS = ("adapters", "console", "engine", "models", "statemachines", "streams")
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -36,9 +37,10 @@ def run(at: Invocation, engine: bool) -> None:
 def _be_engine(settings: Settings) -> int:
     from console.serving import serve
 
-    logging.basicConfig(format=LOG_FORMAT, level=logging.INFO)
-    # It would log every request with its address.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # Libraries tell too much at INFO: every request, every callback of a flow.
+    logging.basicConfig(format=LOG_FORMAT, level=logging.WARNING)
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO)
     return asyncio.run(serve(settings, os.environ, say=click.echo, watched=True))
 
 

@@ -24,7 +24,8 @@ from adapters.channels.webchat_http import Page, refuse, reply
 from adapters.channels.webchat_wire import ErrorFrame, Ident, fault, read_hello
 from console.http.answers import answer, answer_errors, read
 from console.http.guard import COOKIE, SIGNED_IN_S, Guard, OperatorToken
-from console.http.host import HandedOver, Host, HostState
+from console.http.host import Host
+from streams.host_state import HandedOver
 
 PAGES = Path(__file__).parent.parent / "pages"
 
@@ -63,6 +64,13 @@ class HandBack(msgspec.Struct, frozen=True, kw_only=True):
     """An operator gives the session back."""
 
     id: Ident
+
+
+class Redrive(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator has a dead letter's message taken again."""
+
+    id: Ident
+    operator: Annotated[str, msgspec.Meta(max_length=200)] = "operator"
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,8 +125,7 @@ def add_probes(app: FastAPI, host: Host, registry: CollectorRegistry) -> None:
 
     @app.get("/api/state")
     async def state() -> Response:
-        found: HostState = host.state()
-        return answer(found)
+        return answer(host.state())
 
 
 def add_operators(app: FastAPI, host: Host) -> None:
@@ -147,6 +154,12 @@ def add_operators(app: FastAPI, host: Host) -> None:
     async def hand_back(session_id: str, request: Request) -> Response:
         asked = await read(request, HandBack)
         await host.hand_back(session_id, request_id=asked.id, operator="operator")
+        return answer(Done(id=asked.id))
+
+    @app.post("/api/operator/dead-letters/{number}/redrive")
+    async def redrive(number: str, request: Request) -> Response:
+        asked = await read(request, Redrive)
+        await host.redrive(number, operator=asked.operator)
         return answer(Done(id=asked.id))
 
 

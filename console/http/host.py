@@ -6,44 +6,8 @@ Between `console.http.app` and `streams`. All coroutines; none blocks the loop.
 from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
-
-from engine.personal import Personal
 from engine.ports import Line
-
-
-class HandedOver(msgspec.Struct, frozen=True, kw_only=True):
-    """A session that a person has taken over, or is to take over, as operators see it.
-
-    `waiting`: messages nobody has answered yet. `since_ms`: when it was handed over.
-    """
-
-    session_id: str
-    channel: str
-    account: str
-    state: str
-    since_ms: int
-    last_ms: int
-    last_text: Personal
-    waiting: int
-
-
-class HostState(msgspec.Struct, frozen=True, kw_only=True):
-    """How the host is, in numbers: for the command line and for `/healthz`.
-
-    `reason`: why it is not ready; empty where it is. `lag`: events appended and not yet stepped.
-    """
-
-    ready: bool
-    reason: str
-    version: str
-    flow: str
-    started_ms: int
-    sessions: int
-    events: int
-    lag: int
-    undelivered: int
-    dead_letters: int
+from streams.host_state import HandedOver, HostState
 
 
 class Host(Protocol):
@@ -69,3 +33,6 @@ class Host(Protocol):
 
     async def hand_back(self, session_id: str, *, request_id: str, operator: str) -> None:
         """Give the session back to the bot, once. Raises Refused and Unavailable."""
+
+    async def redrive(self, number: str, *, operator: str) -> None:
+        """Take a dead letter's message again, once. Raises Refused and Unavailable."""

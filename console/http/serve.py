@@ -1,5 +1,8 @@
 """How the app is served: uvicorn with the bounds that the web chat's protocol needs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -26,3 +29,16 @@ def config(app: ASGIApp, *, host: str, port: int, drain_s: int = 5) -> uvicorn.C
         timeout_graceful_shutdown=drain_s,
         lifespan="off",
     )
+
+
+class Server(uvicorn.Server):
+    """A server that leaves signals to whoever runs it.
+
+    uvicorn's own would stop serving at once, before the host has drained, and raise the signal
+    again when it has stopped.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take over no signal."""
+        yield

@@ -18,6 +18,8 @@ const states = new Map(); // conversation -> its last state frame
 const starts = new Map(); // conversation -> the line after which it was read
 let current = "";
 let quoted = "";
+let listed = ""; // what the list shows
+let soon = 0; // an animation frame that will show state and list
 let drawn = false; // the drawer of a narrow window
 
 const thread = new Thread({
@@ -38,7 +40,7 @@ function take(frame) {
     case "welcome": return welcomed(frame, mine);
     case "line": return lineCame(frame, mine);
     case "ack": return acknowledged(frame);
-    case "frame": if (mine) { thread.frame(frame); showState(); } return undefined;
+    case "frame": if (mine) { thread.frame(frame); showSoon(); } return undefined;
     case "state": return stateCame(frame, mine);
     case "error": return refused(frame, mine);
     default: return undefined; // pong, and what newer servers may add
@@ -66,14 +68,14 @@ function lineCame(line, mine) {
   store.posted(line.conversation, line.id);
   const known = store.conversation(line.conversation);
   const title = known.title || (line.author === "user" ? line.text.trim().slice(0, 80) : "");
-  store.keep(line.conversation, { title, last: line.n, at: Math.max(known.at, line.at_ms) });
+  const unread = !mine && (known.unread || (line.n > known.last && line.author !== "user"));
+  store.keep(line.conversation, { title, last: line.n, at: Math.max(known.at, line.at_ms), unread });
   if (mine) {
     const fresh = thread.line(line);
     if (fresh && line.n > known.last && line.author !== "user") announce(line.text);
     if (line.author === "bot") thread.thinking(false);
-    showState();
   }
-  if (title !== known.title || line.n > known.last) showList();
+  showSoon();
 }
 
 function acknowledged({ conversation, id }) {
@@ -169,6 +171,7 @@ function act(name, line, button) {
 function open(id) {
   current = id;
   store.setCurrent(id);
+  if (store.conversation(id).unread) store.keep(id, { unread: false });
   thread.clear();
   starts.set(id, Math.max(0, store.conversation(id).last - LINES_SHOWN));
   states.delete(id);
@@ -221,6 +224,11 @@ function showEarlier() {
   thread.earlier.append(button);
 }
 
+/** Once for all frames that came together. */
+function showSoon() {
+  soon ||= requestAnimationFrame(() => { soon = 0; showState(); showList(); });
+}
+
 function showState() {
   const state = states.get(current);
   const busy = Boolean(state?.busy);
@@ -240,16 +248,21 @@ function showState() {
   for (const message of thread.pending.values()) thread.message(message, note());
 }
 
-function showList() {
+function showList(anew = false) {
   const list = by("list");
   const kept = store.conversations();
+  const now = JSON.stringify([locale(), current, kept.map(({ id, title, unread }) => [id, title, unread, store.outbox(id).length])]);
+  // Rebuilding takes the button from under a finger: only when there is something new to show.
+  if (now === listed && !anew) return;
+  listed = now;
   list.replaceChildren(...kept.map((one) => {
     const row = element("li", one.id === current ? "here" : "");
     const choose = element("button", "choose");
     choose.type = "button";
     if (one.id === current) choose.setAttribute("aria-current", "true");
     choose.append(element("span", "name", one.title || w("untitled")));
-    if (store.outbox(one.id).length) choose.append(element("span", "waits", "•"));
+    if (store.outbox(one.id).length) choose.append(element("span", "waits"));
+    else if (one.unread) choose.append(element("span", "waits unread"));
     choose.addEventListener("click", () => open(one.id));
     const remove = element("button", "icon small remove");
     remove.type = "button";
@@ -266,7 +279,7 @@ function forget(id, button) {
   if (!button.classList.contains("sure")) {
     button.classList.add("sure");
     button.replaceChildren(element("span", "", w("remove_sure")));
-    setTimeout(showList, 4_000);
+    setTimeout(() => showList(true), 4_000);
     return;
   }
   store.forget(id);

@@ -12,7 +12,8 @@ const unsent = []; // {session, id, text}
 let sessions = [];
 let chosen = null;
 let timer = 0;
-let round = 0;
+let polling = false;
+let again = false; // something happened while a poll was under way
 
 const thread = new Thread({ scroll: by("scroll"), thread: by("thread"), pill: by("pill"), actions: ["copy"], onAction: act });
 
@@ -37,7 +38,10 @@ const path = (session, what) => `/api/operator/sessions/${encodeURIComponent(ses
 
 async function poll() {
   clearTimeout(timer);
-  const mine = ++round;
+  again = polling;
+  if (polling) return;
+  polling = true;
+  let signedOut = false;
   try {
     await deliver();
     sessions = (await call("/api/operator/sessions")).sessions;
@@ -45,10 +49,13 @@ async function poll() {
     by("trouble").hidden = true;
     showApp();
   } catch (error) {
-    if (error instanceof SignedOut) { showLogin(); return; }
-    by("trouble").hidden = false;
+    signedOut = error instanceof SignedOut;
+    by("trouble").hidden = signedOut;
   }
-  if (mine === round) timer = setTimeout(poll, POLL_MS);
+  polling = false;
+  if (signedOut) showLogin();
+  else if (again) poll();
+  else timer = setTimeout(poll, POLL_MS);
 }
 
 async function readLines(session) {
@@ -65,6 +72,7 @@ async function readLines(session) {
   }
 }
 
+/** Say what is unsent, in order. Only `poll` calls it, one at a time. */
 async function deliver() {
   while (unsent.length) {
     const { session, id, text } = unsent[0];
@@ -90,7 +98,7 @@ function showLogin() {
 function showApp() {
   by("login").hidden = true;
   by("app").hidden = false;
-  by("app").classList.toggle("open", chosen !== null);
+  by("app").classList.toggle("reading", chosen !== null);
   const here = sessions.some((one) => one.session_id === chosen);
   by("hand-back").hidden = !here;
   by("composer").hidden = !here;
@@ -154,7 +162,6 @@ async function handBack() {
   const session = chosen;
   by("hand-back").disabled = true;
   try {
-    await deliver();
     await call(path(session, "hand-back"), { id: newId() });
     chosen = null;
     thread.clear();

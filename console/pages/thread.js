@@ -44,6 +44,7 @@ export class Thread {
 
   clear() {
     this.lines = new Map();
+    this.ids = new Set();
     this.frames = new Map();
     this.pending = new Map();
     this.thread.replaceChildren();
@@ -66,11 +67,11 @@ export class Thread {
     if (this.lines.has(line.n)) return false;
     const grown = line.n > this.lastN();
     this.lines.set(line.n, line);
+    this.ids.add(line.id);
     this.drop(line.id);
     const made = this.made(line);
-    const after = [...this.body.children].findLast((node) => Number(node.dataset.n) < line.n);
-    if (after) after.after(made);
-    else this.body.prepend(made);
+    if (grown) this.body.append(made);
+    else [...this.body.children].find((node) => Number(node.dataset.n) > line.n).before(made);
     this.markDays(made);
     this.markLast();
     if (grown) this.grew(line.author === "user");
@@ -137,9 +138,10 @@ export class Thread {
     for (const box of [made, made.nextElementSibling]) {
       if (!box) continue;
       const before = box.previousElementSibling;
-      const new_day = !before || day(Number(before.dataset.at)) !== day(Number(box.dataset.at));
-      box.querySelector(".day")?.remove();
-      if (new_day) box.prepend(element("div", "day", day(Number(box.dataset.at))));
+      const name = day(Number(box.dataset.at));
+      const known = box.querySelector(":scope > .day");
+      if (before && day(Number(before.dataset.at)) === name) known?.remove();
+      else if (!known) box.prepend(element("div", "day", name));
     }
   }
 
@@ -152,7 +154,7 @@ export class Thread {
 
   /** A reply's text so far; the greatest (attempt, n) wins. */
   frame(frame) {
-    if (this.find(this.body, frame.reply)) return;
+    if (this.ids.has(frame.reply)) return;
     const known = this.frames.get(frame.reply);
     if (known && (known.attempt > frame.attempt || (known.attempt === frame.attempt && known.n >= frame.n))) return;
     this.frames.set(frame.reply, frame);
@@ -191,7 +193,7 @@ export class Thread {
 
   /** A message that is not acknowledged: shown as pending, or with its error and what to do. */
   message(message, note) {
-    if (this.find(this.body, message.id)) return;
+    if (this.ids.has(message.id)) return;
     this.pending.set(message.id, message);
     let box = this.find(this.open, message.id);
     const fresh = !box;
@@ -242,8 +244,15 @@ export class Thread {
   }
 
   grew(own) {
-    if (own || this.following) this.toEnd();
-    else this.pill.hidden = false;
+    // Once for all that came together: each scroll makes the browser lay out the page.
+    if (own) this.following = true;
+    if (!this.following) this.pill.hidden = false;
+    else if (!this.scrolling) this.scrolling = requestAnimationFrame(() => this.settle());
+  }
+
+  settle() {
+    this.scrolling = 0;
+    if (this.following) this.toEnd();
   }
 
   async clicked(event) {

@@ -24,7 +24,7 @@ const WORDS = {
     idea_3: "Talk to a colleague", idea_3_text: "human",
     desk: "Operator desk", desk_more: "Conversations that wait for a person.",
     token: "Operator token", sign_in: "Sign in", sign_out: "Sign out",
-    token_help: "It was made at the first start: the file operator-token in the data directory.",
+    token_help: "It was made at the first start: the file operator.token in the data directory.",
     token_wrong: "That is not the token. After ten wrong ones in a minute, wait a minute.",
     nobody: "Nobody is waiting", nobody_more: "Conversations that are handed over appear here by themselves.",
     choose: "Choose a conversation on the left", hand_back: "Hand back to the assistant",
@@ -54,7 +54,7 @@ const WORDS = {
     idea_3: "转人工", idea_3_text: "转人工",
     desk: "人工坐席", desk_more: "等待人工处理的会话。",
     token: "坐席令牌", sign_in: "登录", sign_out: "退出登录",
-    token_help: "令牌在首次启动时生成：数据目录中的 operator-token 文件。",
+    token_help: "令牌在首次启动时生成：数据目录中的 operator.token 文件。",
     token_wrong: "令牌不正确。一分钟内错误十次后，请等待一分钟。",
     nobody: "没有等待的会话", nobody_more: "转人工的会话会自动出现在这里。",
     choose: "请从左侧选择一个会话", hand_back: "交还给助手",
@@ -105,19 +105,25 @@ export function toggleLanguage() {
   translate();
 }
 
+const shapes = new Map(); // a formatter costs more to make than a line to show
+
+function format(ms, shape) {
+  const key = locale() + JSON.stringify(shape);
+  if (!shapes.has(key)) shapes.set(key, new Intl.DateTimeFormat(locale(), shape));
+  return shapes.get(key).format(ms);
+}
+
 /** 14:05, in the reader's own way. */
 export function clock(ms) {
-  return new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit" }).format(ms);
+  return format(ms, { hour: "2-digit", minute: "2-digit" });
 }
 
 /** Today, yesterday, or a date. */
 export function day(ms) {
-  const date = new Date(ms);
   const now = new Date();
   const midnight = new Date(now.getFullYear(), now.getMonth(), now.getDate()).getTime();
   if (ms >= midnight && ms < midnight + 86_400_000) return w("today");
   if (ms >= midnight - 86_400_000 && ms < midnight) return w("yesterday");
-  const sameYear = date.getFullYear() === now.getFullYear();
-  const shape = { month: "long", day: "numeric", ...(sameYear ? {} : { year: "numeric" }) };
-  return new Intl.DateTimeFormat(locale(), shape).format(date);
+  const sameYear = new Date(ms).getFullYear() === now.getFullYear();
+  return format(ms, { month: "long", day: "numeric", ...(sameYear ? {} : { year: "numeric" }) });
 }

@@ -7,6 +7,7 @@ does that.
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,10 +24,10 @@ from engine.ports import Channel, ModelRunner, SkillRunner
 from models.fetch import default_file
 from models.llama_cpp import LlamaCpp, LlamaSettings
 from models.openai_compatible import OpenAICompatible, OpenAISettings
-from models.scripted import ScriptedModel
+from models.scripted import WAITS, ScriptedModel
 from statemachines import registry
 from streams.egress import Account, Egress
-from streams.embedded import data_dir
+from streams.embedded import crash_marks, data_dir
 from streams.embedded.clock import HostClock, wall_ms
 from streams.embedded.guard import Guard
 from streams.embedded.host import EmbeddedHost
@@ -61,13 +62,14 @@ def assemble(settings: Settings, *, env: Mapping[str, str]) -> Embedded:
     directory = settings.server.data_dir
     data_dir.prepare(directory)
     keys = data_dir.keys(directory)
+    model = model_runner(settings)
+    skills, triggers = _skills(settings, model, env)
+    flow, config = build_flow(settings, triggers)
+    # After all that may be refused: from here on the log is ours.
     store = SqliteLog(directory / data_dir.LOG_FILE)
     clock = HostClock(last_at_ms(store))
     guard = Guard(directory / data_dir.GUARD_FILE)
     metrics = Metrics()
-    model = model_runner(settings)
-    skills, triggers = _skills(settings, model, env)
-    flow, config = build_flow(settings, triggers)
     webchat = WebChat(settings.webchat.account, keys.cookies)
     routes = Ingress(
         webchat.kind,
@@ -99,6 +101,10 @@ def assemble(settings: Settings, *, env: Mapping[str, str]) -> Embedded:
         metrics=metrics,
         batch_max=settings.engine.batch_events_max,
     )
+    if crash_marks.VARIABLE in env:
+        marks = crash_marks.CrashMarks(Path(env[crash_marks.VARIABLE]))
+        marks.begin()
+        host.at = marks.at
     return Embedded(
         host=host, flow=flow, config=config, metrics=metrics, webchat=webchat, guard=guard
     )
@@ -116,7 +122,7 @@ def model_runner(settings: Settings) -> ModelRunner:
     permille = round(model.temperature * 1_000)
     match model.kind:
         case "scripted":
-            return ScriptedModel()
+            return ScriptedModel(WAITS)
         case "openai":
             if model.base_url is None or model.model is None:
                 raise Refused("model.kind is openai: set model.base_url and model.model")

@@ -1,8 +1,8 @@
 """The embedded host: the event loop around the pipeline. The only place that waits and calls.
 
-Channels put messages in through a `Gateway`; each turn of `_pump` commits what has come since (group
-commit), and only then acknowledges it, starts runners, calls channels and shows lines. What runners
-and channels come back with goes in at the top again. The names of `CrashPoint` stand where a death
+Channels put messages in through a `Gateway`; each turn of `_pump` commits what has come since
+(group commit), and only then acknowledges it, starts runners, calls channels and shows lines. What
+runners and channels come back with goes in at the top again. The names of `CrashPoint` stand where a death
 would leave that state behind.
 
 It decides nothing about a session: that is `engine.step`, through `streams.embedded.pipeline`.
@@ -16,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, cast
 
 from engine import codec
-from engine.errors import Refused, Unavailable
+from engine.crash_points import CrashPoint
+from engine.errors import InvalidRecord, Refused, Unavailable
 from engine.flow import Flow
+from engine.ids import outcome_event_id
 from engine.ports import (
     Channel,
     Delivery,
@@ -30,6 +32,7 @@ from engine.ports import (
 from engine.session import Session
 from streams import ingress
 from streams.embedded.clock import HostClock
+from streams.embedded.crash_marks import nowhere
 from streams.embedded.handed_over import HandedOverSessions, is_handed_over
 from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
@@ -46,6 +49,8 @@ RETRY_COMMIT_S = 0.5
 SLEEP_MAX_S = 5.0
 """The pump looks at the clock at least this often."""
 ChannelKey = tuple[str, str]
+Waiting = list[asyncio.Future[None]]
+"""Those who wait until an event is durable; empty once it is."""
 
 
 class EmbeddedHost:
@@ -75,15 +80,17 @@ class EmbeddedHost:
         self._metrics = metrics
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._wake = asyncio.Event()
-        self._taken: list[tuple[Taken, asyncio.Future[None] | None]] = []
+        self._taken: list[tuple[Taken, Waiting]] = []
         self._called: list[Called] = []
-        self._recent: OrderedDict[str, asyncio.Future[None]] = OrderedDict()
+        self._recent: OrderedDict[str, Waiting] = OrderedDict()
         self._calls: set[asyncio.Task[None]] = set()
         self._handed_over = HandedOverSessions()
         self._pump_task: asyncio.Task[None] | None = None
         self._stopping = False
+        self._committing = False
         self._started_ms = 0
         self.fault: str = "starting"
+        self.at = nowhere  # told how many things have come to which crash point
 
     # ---- life ------------------------------------------------------------------------------
 
@@ -135,9 +142,11 @@ class EmbeddedHost:
             await asyncio.wait([self._pump_task])
 
     def _busy(self) -> bool:
-        return bool(self._taken or self._called or self._calls or self._performers.in_flight) or (
-            self._pipeline.egress.waiting > 0 and self._pipeline.egress.next_ms(0) == 0
-        )
+        if self._taken or self._called or self._calls or self._committing:
+            return True
+        now_ms = self._clock.now_ms()
+        send_ms = self._pipeline.egress.next_ms(now_ms)
+        return self._performers.in_flight > 0 or (send_ms is not None and send_ms <= now_ms)
 
     # ---- in --------------------------------------------------------------------------------
 
@@ -145,15 +154,20 @@ class EmbeddedHost:
         """Return once the event is durable. The same event again is not appended twice."""
         if self.fault:
             raise Unavailable(f"the assistant is {self.fault}")
-        known = self._recent.get(taken.append.event_id)
-        if known is None or (known.done() and known.exception() is not None):
-            known = asyncio.get_running_loop().create_future()
-            self._recent[taken.append.event_id] = known
+        event_id = taken.append.event_id
+        waiting = self._recent.get(event_id)
+        if waiting is not None and not waiting:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if waiting is not None:
+            waiting.append(future)
+        else:
+            self._recent[event_id] = waiting = [future]
             if len(self._recent) > RECENT_MAX:
                 self._recent.popitem(last=False)
-            self._taken.append((taken, known))
+            self._taken.append((taken, waiting))
             self._wake.set()
-        await asyncio.shield(known)
+        await future
 
     def now_ms(self) -> int:
         """Log time."""
@@ -161,7 +175,7 @@ class EmbeddedHost:
 
     def _outcome(self, taken: Taken) -> None:
         """A runner is done."""
-        self._taken.append((taken, None))
+        self._taken.append((taken, []))
         self._wake.set()
 
     # ---- the pump --------------------------------------------------------------------------
@@ -173,24 +187,30 @@ class EmbeddedHost:
             called, self._called = self._called, []
             self._wake.clear()
             now_ms = self._clock.now_ms()
-            # CrashPoint.BEFORE_APPEND: taken from the channel, in memory only.
+            messages = sum(bool(waiting) for _, waiting in taken)
+            self.at(CrashPoint.BEFORE_APPEND, messages)
             decided = self._pipeline.decide([t for t, _ in taken], called, now_ms=now_ms)
             if decided.is_empty:
                 continue
+            self._committing = True
             try:
-                # CrashPoint.STEP_COMMIT: stepped, nothing of it durable yet.
+                self.at(CrashPoint.STEP_COMMIT, len(decided.batch.steps))
                 await asyncio.get_running_loop().run_in_executor(
                     self._writer, self._pipeline.commit, decided
                 )
             except Unavailable as error:
                 await self._rolled_back(taken, called, error)
                 continue
+            finally:
+                self._committing = False
             self._pipeline.confirm(decided)
-            # CrashPoint.APPEND_ACK: durable, nobody told yet.
-            for _, future in taken:
-                if future is not None and not future.done():
-                    future.set_result(None)
-            # CrashPoint.COMMIT_PERFORM: decided and durable, nothing performed yet.
+            self.at(CrashPoint.APPEND_ACK, messages)
+            for _, waiting in taken:
+                for future in waiting:
+                    if not future.done():
+                        future.set_result(None)
+                waiting.clear()
+            self.at(CrashPoint.COMMIT_PERFORM, 1)
             self._perform(decided)
 
     async def _work(self) -> None:
@@ -211,19 +231,24 @@ class EmbeddedHost:
 
     async def _rolled_back(
         self,
-        taken: list[tuple[Taken, asyncio.Future[None] | None]],
+        taken: list[tuple[Taken, Waiting]],
         called: list[Called],
         error: Unavailable,
     ) -> None:
         """Nothing of the batch is durable: tell those who can send again, keep what cannot."""
         self._metrics.rolled_back()
         log.error("commit failed, nothing of it is durable: %s", error)
-        self.fault = f"not able to write its log: {error}"
-        for _, future in taken:
-            if future is not None and not future.done():
-                future.set_exception(error)
-                future.exception()  # the one who waits for it may have gone
-        self._taken = [item for item in taken if item[1] is None] + self._taken
+        fault = f"not able to write its log: {error}"
+        self.fault = self.fault or fault
+        kept = [item for item in taken if not item[1]]
+        for item, waiting in taken:
+            if waiting:
+                self._recent.pop(item.append.event_id, None)
+            for future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+                    future.exception()  # the one who waits for it may have gone
+        self._taken = kept + self._taken
         self._called = called + self._called
         while True:
             await asyncio.sleep(RETRY_COMMIT_S)
@@ -233,8 +258,15 @@ class EmbeddedHost:
                 break
             except Unavailable:
                 if self._stopping:
-                    return
-        self.fault = ""
+                    break
+        if self._stopping:  # what is in the log goes on at the next start
+            self._taken, self._called = [], []
+            return
+        if self.fault == fault:
+            self.fault = ""
+        # What a runner has done already waits to be appended: it is not done a second time.
+        done = {item.append.event_id for item, _ in self._taken}
+        pending = [r for r in pending if outcome_event_id(r.effect_id) not in done]
         self._performers.put(pending, now_ms=now_ms)
 
     def _pump_ended(self, task: asyncio.Task[None]) -> None:
@@ -242,6 +274,11 @@ class EmbeddedHost:
         if error is not None:
             self.fault = f"broken: {type(error).__name__}: {error}"
             log.critical("the pump died: the process must be restarted", exc_info=error)
+        for waiting in self._recent.values():
+            for future in waiting:
+                if not future.done():
+                    future.set_exception(Unavailable(f"the assistant is {self.fault}"))
+                    future.exception()  # the one who waits for it may have gone
 
     # ---- out -------------------------------------------------------------------------------
 
@@ -269,7 +306,7 @@ class EmbeddedHost:
         """Call the channel for a delivery whose mark is durable."""
         channel = self._channel_of(delivery.session_id)
         outcome: Receipt | Refused | Unavailable
-        # CrashPoint.MARK_CALL: marked, the platform not called yet.
+        self.at(CrashPoint.MARK_CALL, 1)
         if channel is None:
             outcome = Refused("this channel account is not configured any more")
         elif self._pipeline.egress.is_stale(delivery, self._clock.now_ms()):
@@ -282,7 +319,7 @@ class EmbeddedHost:
             except Exception as error:  # the adapter broke its contract: as good as not sent
                 log.exception("channel %s failed to send", channel.kind)
                 outcome = Refused(f"{type(error).__name__} in channel {channel.kind}")
-        # CrashPoint.CALL_RECEIPT: the platform has it, the receipt is not durable yet.
+        self.at(CrashPoint.CALL_RECEIPT, 1)
         self._called.append(Called(delivery.reply_id, outcome))
         self._wake.set()
 
@@ -375,6 +412,15 @@ class EmbeddedHost:
             )
         )
 
+    async def redrive(self, number: str, *, operator: str) -> None:
+        """Take the message of a dead letter (`0:17`, or its offset) again; return once durable."""
+        offset = number.removeprefix("0:")
+        letters = {str(letter.offset): letter for letter in self._store.dead_letters()}
+        if offset not in letters:
+            raise Refused(f"there is no dead letter {number!r}: `dead-letters list` shows them")
+        now_ms = self.now_ms()
+        await self.submit(ingress.redriven(letters[offset], operator=operator, now_ms=now_ms))
+
     def _require_handed_over(self, session_id: str) -> None:
         if self._handed_over.get(session_id) is None:
             raise Refused(
@@ -387,8 +433,12 @@ class EmbeddedHost:
         assert flow is not None
         for session_id, _ in self._store.deadlines():
             value = self._store.get(session_id)
-            if value is not None:
+            if value is None:
+                continue
+            try:
                 self._handed_over.put(flow, codec.decode_session(value))
+            except InvalidRecord as error:
+                log.error("session %s cannot be read: %s", session_id, error)
 
 
 class ChannelGateway:

@@ -1,8 +1,8 @@
 """The parent: restarts the engine process when it dies, and kills it when a step does not end.
 
-`ai-assistant run` is this process; the engine is its child, with the same arguments. It looks at the
-child's exit and at the guard's file, at nothing else: what is wrong with an event is for the next
-engine to decide, which finds the event's id standing in that file.
+`ai-assistant run` is this process; the engine is its child, with the same arguments. It looks at
+the child's exit and at the guard's file, at nothing else: what is wrong with an event is for the
+next engine to decide, which finds the event's id standing in that file.
 """
 
 import os
@@ -63,13 +63,15 @@ class Parent:
 
     def _watch(self, child: "subprocess.Popen[bytes]") -> int:
         reader = GuardReader(self.guard)
-        standing, since_s = reader.read(), time.monotonic()
+        # What stands there already is where the last engine died: this one is still starting.
+        left = standing = reader.read()
+        since_s = time.monotonic()
         try:
             while child.poll() is None:
                 if self._stopping.wait(LOOK_EVERY_S):
                     return self._stop(child)
                 now = reader.read()
-                if now != standing or not now[1]:
+                if now != standing or now == left or not now[1]:
                     standing, since_s = now, time.monotonic()
                 elif time.monotonic() - since_s > self.stall_s:
                     self.say(f"the step of event {now[1]} does not end: killing the engine")

@@ -51,7 +51,7 @@ class Performers:
             await self._skills.start()
 
     async def close(self) -> None:
-        """Stop all work; what was not finished is still in the log, and goes on at the next start."""
+        """Stop all work; what was not finished is in the log, and goes on at the next start."""
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
@@ -94,8 +94,12 @@ class Performers:
         try:
             outcome = await self._run(hop, request)
             append = hop.done(effect_id, outcome, now_ms=self._now_ms())
-        except asyncio.CancelledError:
-            return
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                return
+            # Nobody cancelled this: something inside the runner ended itself.
+            append = hop.crashed(effect_id, error, now_ms=self._now_ms())
         except Exception as error:  # the runner broke its contract; the session must not wait
             append = hop.crashed(effect_id, error, now_ms=self._now_ms())
         self._tasks.pop(effect_id, None)

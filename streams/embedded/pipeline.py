@@ -1,16 +1,16 @@
 """The hops of one partition, wired: what comes in becomes one batch, durable whole or not at all.
 
 `decide` runs the hops in memory; `commit` makes what they decided durable (it may run in another
-thread, and touches nothing but the log); then `confirm`, or `recover` where the commit failed, which
-is a small restart. Used by the host's event loop; it knows no event loop itself.
+thread, and touches nothing but the log); then `confirm`, or `recover` where the commit failed,
+which is a small restart. Used by the host's event loop; it knows no event loop itself.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from engine import codec
-from engine.effects import RunnerRequest
-from engine.errors import Conflict, Refused, Unavailable
+from engine.effects import Effect, RunnerRequest
+from engine.errors import Conflict, InvalidRecord, Refused, Unavailable
 from engine.events import FlowActivated, FlowRef
 from engine.flow import Flow
 from engine.limits import DEATHS_MAX
@@ -23,6 +23,8 @@ from engine.ports import (
     Owner,
     Receipt,
 )
+from engine.session import Session
+from engine.transcript import expand
 from streams.clock import Deadlines
 from streams.egress import Egress
 from streams.embedded.store import Store
@@ -34,6 +36,8 @@ MARKS_MAX = 1_024
 WOKEN_MAX = 256
 """Sessions woken in one batch: after an outage they come in turn, not all at once."""
 READ_MAX = 512
+STEPS_BACK = (8, 128, 1_000_000)
+"""How far to look back for a request that a restart finds pending: it is nearly always the last."""
 
 
 class Called(NamedTuple):
@@ -146,7 +150,35 @@ class Pipeline:
         if decided.deaths or not decided.is_empty:
             self.commit(decided)
             self.confirm(decided)
-        return store.requests()
+        return self._requests()
+
+    def _requests(self) -> list[RunnerRequest]:
+        """What sessions still await of runners: the step record is the place of record for it."""
+        found = []
+        for session_id, _ in self._store.deadlines():
+            value = self._store.get(session_id) or b""
+            try:
+                session = codec.decode_session(value)
+                effects = self._effects(session)
+            except InvalidRecord:
+                continue  # its next event is a dead letter, which says so
+            found += [expand(session, effect) for effect in effects]
+        return found
+
+    def _effects(self, session: Session) -> list[Effect]:
+        """The pending requests' effects, oldest first: they are in the newest step records.
+
+        One that is not found there is left to its deadline.
+        """
+        wanted = {p.effect_id for p in session.pending if p.kind != "timer"}
+        found: dict[str, Effect] = {}
+        for back in STEPS_BACK:
+            if len(found) == len(wanted):
+                break
+            rows = self._store.steps(session.id, after_seq=session.seq - back, limit=back)
+            effects = [e for row in rows for e in codec.decode_step(row.value).effects]
+            found = {e.id: e for e in effects if e.id in wanted}
+        return list(found.values())
 
     def activate(self, flow: Flow, config: bytes, *, now_ms: int) -> FlowRef | None:
         """Make `flow` the active one if it is not; the one that it replaces, if any."""
@@ -170,6 +202,7 @@ class Pipeline:
         decided = self._decided(now_ms)
         decided.appends = [item.append for item in taken]
         decided.lines = [item.line for item in taken if item.line is not None]
+        decided.letters = [item.letter for item in taken if item.letter is not None]
         for call in called:
             self._receipt(decided, call)
         decided.appends += self.deadlines.reached(now_ms, limit=WOKEN_MAX)
@@ -186,11 +219,9 @@ class Pipeline:
                     raise Conflict("another process appends to this log")
             tx.put_sessions(batch.rows())
             tx.put_steps(batch.steps, at_ms=at_ms)
-            tx.put_requests(list(batch.requests.values()))
-            tx.drop_requests([*batch.cancels, *batch.resolved])
             tx.put_deliveries(list(decided.deliveries.values()))
             decided.numbers = tx.put_lines(decided.lines)
-            tx.put_dead_letters(batch.dead)
+            tx.put_dead_letters([*batch.dead, *decided.letters])
             if batch.watermark:
                 tx.put_watermark(batch.watermark)
             if decided.deaths is not None:
@@ -277,8 +308,8 @@ class Pipeline:
         missing = self._store.head(PARTITION) - self._store.watermark(PARTITION)
         if missing:
             raise Refused(
-                f"{missing} events of the log are not applied yet, and flow {ref}, which was active "
-                "for them, is not in this version: run the version that has it once"
+                f"{missing} events of the log are not applied yet, and flow {ref}, which was "
+                "active for them, is not in this version: run the version that has it once"
             )
 
     def _catch_up(self, now_ms: int) -> None:

@@ -6,21 +6,20 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from engine.effects import RunnerRequest
-from engine.ports import DeadLetter, Deliveries, Log, LogRecord, SessionStore
+from engine.ports import DeadLetter, Deliveries, Log, LogRecord, SessionStore, StepRow
 
 
 class Store(Log, SessionStore, Deliveries, Protocol):
     """Log, sessions and deliveries in one transaction, and the reads of a restart."""
-
-    def requests(self) -> list[RunnerRequest]:
-        """Requests that no outcome ended yet, oldest first."""
 
     def deaths(self) -> list[tuple[int, str, int]]:
         """Offset, event id and count of each event at which the process died."""
 
     def last_control(self, *, up_to: int) -> LogRecord | None:
         """The last control record at or before this offset."""
+
+    def steps(self, session_id: str, *, after_seq: int, limit: int) -> Sequence[StepRow]:
+        """The session's step records with seq > after_seq, in order of seq."""
 
     def dead_letters(self) -> Sequence[DeadLetter]:
         """All that were set aside, in order."""

@@ -27,6 +27,7 @@ from streams.settings.schema import (
     Settings,
     Skills,
     WebChat,
+    is_loopback,
 )
 from streams.settings.secret import Secret
 from streams.settings.show import Row, rows
@@ -48,6 +49,7 @@ __all__ = [
     "Settings",
     "Skills",
     "WebChat",
+    "is_loopback",
     "load",
     "operator_token",
     "rows",

@@ -6,7 +6,7 @@ place where its value was set.
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -26,7 +26,7 @@ def check_server(server: Server, reading: Reading) -> None:
     found = _BIND.fullmatch(server.bind)
     if not found or int(found[2]) > 65_535:
         form = 'host:port with a port from 0 to 65535, such as "127.0.0.1:8080" or "[::1]:8080"'
-        reading.wrong("server.bind", shown(server.bind), form)
+        reading.wrong("server.bind", shown(server.bind), allowed=form)
 
 
 def check_model(model: Model, reading: Reading) -> Path | None:
@@ -35,9 +35,11 @@ def check_model(model: Model, reading: Reading) -> Path | None:
         _check_base_url(model.base_url, reading)
         if not model.model:
             form = 'the name of a model that the server has, such as "qwen2.5:7b"'
-            reading.wrong("model.model", shown(model.model or ""), form)
+            reading.wrong("model.model", shown(model.model or ""), allowed=form)
     if not model.languages:
-        reading.wrong("model.languages", "an empty list", 'at least one language, such as ["en"]')
+        reading.wrong(
+            "model.languages", "an empty list", allowed='at least one language, such as ["en"]'
+        )
     return _model_file(model.path, reading) if model.path and model.kind == "llama" else model.path
 
 
@@ -57,9 +59,11 @@ def _check_base_url(url: str | None, reading: Reading) -> None:
     parts = _split(url or "")
     if parts is not None and (parts.username or parts.password or parts.query):
         # Not shown: what stands there may be a password.
-        reading.wrong("model.base_url", "a user, a password or a query in it", "model.api_key")
+        reading.wrong(
+            "model.base_url", "a user, a password or a query in it", allowed="model.api_key"
+        )
     elif parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        reading.wrong("model.base_url", shown(url or ""), form)
+        reading.wrong("model.base_url", shown(url or ""), allowed=form)
 
 
 def _model_file(path: Path, reading: Reading) -> Path:
@@ -69,11 +73,11 @@ def _model_file(path: Path, reading: Reading) -> Path:
         if path.is_file():
             return path
         if not path.is_dir():
-            reading.wrong(key, f"nothing at {path}", form)
+            reading.wrong(key, f"nothing at {path}", allowed=form)
             return path
         names = sorted(entry.name for entry in path.iterdir())
     except OSError as error:
-        reading.wrong(key, f"{path}, which cannot be read ({error.strerror})", form)
+        reading.wrong(key, f"{path}, which cannot be read ({error.strerror})", allowed=form)
         return path
     models = [name for name in names if name.lower().endswith(".gguf")]
     if len(models) == 1:
@@ -82,7 +86,7 @@ def _model_file(path: Path, reading: Reading) -> Path:
         listed = f"the directory {path} with {len(models)} of them: {_listed(models)}"
     else:
         listed = f"the directory {path} with {_listed(names) if names else 'nothing in it'}"
-    reading.wrong(key, listed, form)
+    reading.wrong(key, listed, allowed=form)
     return path
 
 
@@ -95,10 +99,12 @@ def check_skills(skills: Skills, reading: Reading) -> None:
     """Each enabled skill is named once, and has a table for its settings if it has any."""
     twice = sorted({name for name in skills.enabled if skills.enabled.count(name) > 1})
     if twice:
-        reading.wrong("skills.enabled", f"{shown(twice[0])} twice", "each skill once")
+        reading.wrong("skills.enabled", f"{shown(twice[0])} twice", allowed="each skill once")
     for name, table in msgspec.json.decode(skills.settings).items():
         if not isinstance(table, dict):
-            reading.wrong(f"skills.settings.{name}", shown(table), "a table of keys and values")
+            reading.wrong(
+                f"skills.settings.{name}", shown(table), allowed="a table of keys and values"
+            )
 
 
 def check_fallbacks(fallbacks: tuple[FallbackStrategy, ...], reading: Reading) -> None:
@@ -109,18 +115,18 @@ def check_fallbacks(fallbacks: tuple[FallbackStrategy, ...], reading: Reading) -
             try:
                 check_pattern(strategy.pattern)
             except Refused as error:
-                reading.refused(f"{at}.pattern", shown(strategy.pattern), str(error))
+                reading.refused(f"{at}.pattern", shown(strategy.pattern), why=str(error))
         if isinstance(strategy.action, str) and strategy.action not in ACTIONS:
             known = ", ".join(ACTIONS) + hint(strategy.action, ACTIONS)
-            reading.wrong(f"{at}.action", shown(strategy.action), known)
+            reading.wrong(f"{at}.action", shown(strategy.action), allowed=known)
 
 
-def check_channel(name: str, channel: ImChannel, reading: Reading) -> str | None:
+def check_channel(name: str, channel: ImChannel, *, reading: Reading) -> str | None:
     """Judge one entry of `channels`; a warning where its keys are still the example's."""
     key = f"channels.{name}"
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", name):
         form = "a name: a letter, then up to 63 letters, digits, _ or -"
-        reading.wrong(key, shown(name), form)
+        reading.wrong(key, shown(name), allowed=form)
     if channel.endpoint is not None:
         _check_endpoint(channel.endpoint, f"{key}.endpoint", reading)
     if not channel.enabled:
@@ -138,7 +144,7 @@ def check_channel(name: str, channel: ImChannel, reading: Reading) -> str | None
     reading.wrong(
         key,
         f'an enabled channel of kind "{channel.kind}"',
-        f'"enabled": false, since {channel.kind} is not in this version: use the web chat',
+        allowed=f'"enabled": false, since {channel.kind} is not in this version: use the web chat',
     )
     return None
 
@@ -147,30 +153,22 @@ def _check_endpoint(url: str, key: str, reading: Reading) -> None:
     form = 'wss://host/path, such as "wss://im-gateway.example.com/stream"'
     parts = _split(url)
     if parts is not None and (parts.username or parts.password):
-        reading.wrong(key, "a user or password in it", "app_key and app_secret")
+        reading.wrong(key, "a user or password in it", allowed="app_key and app_secret")
     elif parts is None or parts.scheme not in ("wss", "ws") or not parts.hostname:
-        reading.wrong(key, shown(url), form)
+        reading.wrong(key, shown(url), allowed=form)
     elif parts.scheme == "ws" and not is_loopback(parts.hostname):
-        reading.wrong(key, shown(url), f"{form} (ws:// only to this machine: it is not encrypted)")
+        reading.wrong(
+            key, shown(url), allowed=f"{form} (ws:// only to this machine: it is not encrypted)"
+        )
 
 
-class _Parts:
-    """What is asked of an address."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self.scheme = parts.scheme
-        self.hostname = parts.hostname
-        self.username = parts.username
-        self.password = parts.password
-        self.query = parts.query
-        self.port = parts.port  # raises ValueError where it is no port
-
-
-def _split(url: str) -> _Parts | None:
+def _split(url: str) -> SplitResult | None:
+    """An address in its parts; None where it is none."""
     if any(character.isspace() for character in url):
         return None
     try:
-        return _Parts(url)
+        parts = urlsplit(url)
+        _ = parts.port  # is looked at only now, and may be no number
     except ValueError:
         return None
+    return parts

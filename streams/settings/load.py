@@ -97,7 +97,11 @@ def load(
         accounts=accounts,
         fallbacks=fallbacks,
         origins=tuple(origins),
-        warnings=(*warnings, *checks.model_warnings(sections.model, assistant)),
+        warnings=(
+            *_no_files(directory),
+            *warnings,
+            *checks.model_warnings(sections.model, assistant),
+        ),
     )
 
 
@@ -106,7 +110,11 @@ def default_data_dir(env: Mapping[str, str]) -> tuple[Path, str]:
     # The XDG standard says that a relative path there counts as not set.
     if env.get("XDG_DATA_HOME", "").startswith("/"):
         return Path(env["XDG_DATA_HOME"]) / "ai-assistant", "default (XDG_DATA_HOME)"
-    home = Path(env["HOME"]) if env.get("HOME") else Path.home()
+    try:
+        home = Path(env["HOME"]) if env.get("HOME") else Path.home()
+    except RuntimeError:
+        # A container may run as a user whom its system does not know.
+        return Path("/var/lib/ai-assistant"), "default (no home directory)"
     return home / ".local" / "share" / "ai-assistant", "default"
 
 
@@ -116,6 +124,13 @@ def _with_default_model(model: Model, data_dir: Path) -> Model:
     if model.kind == "llama" and model.path is None and fetched.is_file():
         return msgspec.structs.replace(model, path=fetched)
     return model
+
+
+def _no_files(directory: Path | None) -> list[str]:
+    names = (files.ASSISTANT, files.IM_ADAPTER)
+    if directory is None or any((directory / name).exists() for name in names):
+        return []
+    return [f"{directory}: neither {names[0]} nor {names[1]} is there: everything is a default"]
 
 
 def _read(directory: Path | None, name: str, problems: list[str]) -> object:
@@ -143,7 +158,7 @@ def _channels(
     checks.check_fallbacks(adapter.fallback_strategies, reading)
     accounts, warnings = [], []
     for name, channel in adapter.channels.items():
-        warning = checks.check_channel(name, channel, reading)
+        warning = checks.check_channel(name, channel, reading=reading)
         if warning:
             warnings.append(warning)
             channel = msgspec.structs.replace(channel, enabled=False)

@@ -71,7 +71,7 @@ def resolve(text: str, env: Mapping[str, str], *, base: Path) -> Secret:
             raise Refused(f"the environment variable {named[1]} is not set")
         return Secret(value, text)
     if text.startswith("file:"):
-        return Secret(_read(base / Path(text.removeprefix("file:")).expanduser()), text)
+        return Secret(_read(base / text.removeprefix("file:")), text)
     if "${" in text:
         raise Refused("${NAME} must be the whole value, and NAME a variable's name")
     return Secret(text)
@@ -81,8 +81,9 @@ def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(SECRET_BYTES_MAX + 1)
-    except OSError as error:
-        raise Refused(f"{path} cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise Refused(f"{path} cannot be read: {reason}") from None
     if len(content) > SECRET_BYTES_MAX:
         raise Refused(f"{path} has more than {SECRET_BYTES_MAX} bytes: it is no secret")
     try:

@@ -6,11 +6,12 @@ say is in `checks`. What it never does: stop at the first error, or show what st
 
 import difflib
 import json
+import math
 import types
 from collections import abc
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
@@ -47,11 +48,11 @@ class Reading:
         self._variables = variables if variables is not None else {}
         self._defaults = defaults or {}
 
-    def wrong(self, key: str, found: str, allowed: str) -> None:
+    def wrong(self, key: str, found: str, *, allowed: str) -> None:
         """Note a problem with the value of a key, wherever that value came from."""
         self.problems.append(f"{self._place(key)}: found {found}; allowed: {allowed}")
 
-    def refused(self, key: str, found: str, why: str) -> None:
+    def refused(self, key: str, found: str, *, why: str) -> None:
         """Note a problem that a check of its own explains."""
         self.problems.append(f"{self._place(key)}: found {found}: {why}")
 
@@ -68,7 +69,7 @@ class Reading:
         """Where the value of a key comes from, as `config show` writes it."""
         return next((o.source for o in self.origins if o.key == key), "default")
 
-    def section(self, kind: type[S], raw: object, key: str = "") -> S:
+    def section(self, kind: type[S], raw: object, *, key: str = "") -> S:
         """The record of a table. Where something is wrong, a value of the default stands in."""
         table = self._table(raw, key)
         fields = msgspec.structs.fields(kind)
@@ -99,7 +100,7 @@ class Reading:
         """The value of one key; NODEFAULT where it is not set, or wrong."""
         bare = _bare(kind)
         if isinstance(bare, type) and issubclass(bare, msgspec.Struct):
-            return self.section(bare, {} if raw is msgspec.NODEFAULT else raw, key)
+            return self.section(bare, {} if raw is msgspec.NODEFAULT else raw, key=key)
         if bare is msgspec.Raw:
             return self._free_table(raw, key)
         if get_origin(bare) is tuple and _is_struct(get_args(bare)[0]):
@@ -122,22 +123,29 @@ class Reading:
         if from_text and get_origin(bare) is tuple:
             raw = _listed(str(raw))
         try:
-            return msgspec.convert(raw, kind, strict=not from_text)
+            value = msgspec.convert(raw, kind, strict=not from_text)
         except msgspec.ValidationError:
-            self.wrong(key, shown(raw), allowed(kind))
+            value = msgspec.NODEFAULT
+        # TOML has nan, and every comparison with a bound lets it pass.
+        if value is msgspec.NODEFAULT or (isinstance(value, float) and not math.isfinite(value)):
+            self.wrong(key, shown(raw), allowed=allowed(kind))
             return msgspec.NODEFAULT
+        return cast(object, value)
 
     def _text_value(self, kind: type, raw: object, key: str, *, from_text: bool) -> object:
         if not isinstance(raw, str) or (kind is Path and not raw):
             form = 'a text, "${ENV_NAME}" or "file:/path"' if kind is Secret else "a path"
-            self.wrong(key, kind_of(raw) if kind is Secret else shown(raw), form)
+            self.wrong(key, kind_of(raw) if kind is Secret else shown(raw), allowed=form)
             return msgspec.NODEFAULT
         # A relative path in a file starts at the file, one in the environment where we were called.
         base = Path.cwd() if from_text or self.file is None else self.file.absolute().parent
-        if kind is Path:
-            return base / Path(raw).expanduser()
         try:
+            if kind is Path:
+                return base / Path(raw).expanduser()
             return resolve(raw, self._env, base=base)
+        except RuntimeError as error:  # ~somebody: there is no such user
+            self.refused(key, shown(raw), why=str(error))
+            return msgspec.NODEFAULT
         except Refused as error:
             self.unresolved[key] = f"{self._place(key)}: {error}"
             return msgspec.NODEFAULT
@@ -145,7 +153,7 @@ class Reading:
     def _default(self, field: msgspec.structs.FieldInfo, key: str, *, given: bool) -> object:
         value, source = self._defaults.get(key, (field.default, "default"))
         if value is msgspec.NODEFAULT and not given:
-            self.wrong(key, "nothing", allowed(field.type))
+            self.wrong(key, "nothing", allowed=allowed(field.type))
         if not isinstance(value, msgspec.Struct):
             self._came_from(key, source)
         return value
@@ -155,7 +163,7 @@ class Reading:
     def _table(self, raw: object, key: str) -> dict[str, object]:
         if isinstance(raw, dict):
             return raw
-        self.wrong(key, shown(raw), "a table of keys and values")
+        self.wrong(key, shown(raw), allowed="a table of keys and values")
         return {}
 
     def _unknown(self, table: Iterable[str], known: list[str], key: str) -> None:
@@ -180,7 +188,7 @@ class Reading:
         try:
             text = json.dumps(table, ensure_ascii=False, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError):
-            self.wrong(key, "a date, a time, inf or nan", "texts, numbers, true, false and lists")
+            self.wrong(key, "a date, a time, inf, nan or broken text", allowed="what JSON has")
             return msgspec.NODEFAULT
         return msgspec.Raw(text.encode())
 
@@ -188,13 +196,13 @@ class Reading:
         if raw is msgspec.NODEFAULT:
             return ()
         if not isinstance(raw, list):
-            self.wrong(key, shown(raw), "a list")
+            self.wrong(key, shown(raw), allowed="a list")
             return ()
-        return tuple(self.section(kind, part, f"{key}[{n}]") for n, part in enumerate(raw))
+        return tuple(self.section(kind, part, key=f"{key}[{n}]") for n, part in enumerate(raw))
 
     def _named_sections(self, kind: Any, raw: object, key: str) -> dict[str, object]:
         table = {} if raw is msgspec.NODEFAULT else self._table(raw, key)
-        return {name: self.section(kind, part, f"{key}.{name}") for name, part in table.items()}
+        return {name: self.section(kind, part, key=f"{key}.{name}") for name, part in table.items()}
 
     # ---- names and origins ----------------------------------------------------------------------
 

@@ -6,20 +6,20 @@ assistant answers by a script: the text after `say: `, else an echo, word by wor
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 
-import uvicorn
 from prometheus_client import CollectorRegistry, Counter
 
 from adapters.channels.webchat import WebChat
 from console.http.app import Parts, make_app
-from console.http.host import HandedOver, HostState
+from console.http.serve import Server as UvicornServer
 from console.http.serve import config
 from engine import ids
 from engine.errors import Refused, Unavailable
 from engine.ports import Frame, Incoming, Line, SessionView
+from streams.host_state import HandedOver, HostState
 
 KEY = b"a key that only tests use"
 TOKEN = "a-token-that-only-tests-use"
@@ -61,6 +61,7 @@ class MemoryHost:
         self.incoming: list[Incoming] = []
         self.verdicts: list[tuple[str, str]] = []
         self.stops: list[str] = []
+        self.redriven: list[str] = []
         self.ready = True
         self.chat: WebChat | None = None
         self.before_lines: Callable[[str], None] = lambda session_id: None
@@ -159,6 +160,11 @@ class MemoryHost:
         session.person = False
         self.stepped(session)
 
+    async def redrive(self, number: str, *, operator: str) -> None:
+        if number != "0:7":
+            raise Refused(f"there is no dead letter {number}: see ai-assistant dead-letters list")
+        self.redriven.append(number)
+
     # ---- its assistant --------------------------------------------------------------------------
 
     def handed_over(self, session_id: str) -> MemorySession:
@@ -167,7 +173,9 @@ class MemoryHost:
             raise Refused("the session is not in a person's hands: reload the list")
         return session
 
-    def write(self, session: MemorySession, line_id: str, author: str, text: str, how: str = "") -> None:
+    def write(
+        self, session: MemorySession, line_id: str, author: str, text: str, how: str = ""
+    ) -> None:
         n = len(session.lines) + 1
         line = Line(
             session_id=session.id,
@@ -190,9 +198,7 @@ class MemoryHost:
         if session.task and session.open:
             session.task.cancel()
             self.finish(session, session.open.text, how="cancelled")
-        session.open = Frame(
-            reply_id=reply, session_id=session.id, attempt=attempt, n=0, text=""
-        )
+        session.open = Frame(reply_id=reply, session_id=session.id, attempt=attempt, n=0, text="")
         self.stepped(session)
         session.task = asyncio.create_task(self.speak(session, said))
 
@@ -226,14 +232,6 @@ class MemoryHost:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _Uvicorn(uvicorn.Server):
-    """Leaves the test run's signals alone."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 class Server:
     """The real app on a real port; its host outlives it."""
 
@@ -251,11 +249,9 @@ class Server:
         Counter("turns", "Turns.", registry=self.registry).inc()
         self.chat = self.host.chat = WebChat("web", KEY)
         await self.chat.start(self.host)
-        parts = Parts(
-            host=self.host, chat=self.chat, token=self.token, registry=self.registry
-        )
+        parts = Parts(host=self.host, chat=self.chat, token=self.token, registry=self.registry)
         app = make_app(parts)
-        self.uvicorn = _Uvicorn(config(app, host="127.0.0.1", port=self.port, drain_s=1))
+        self.uvicorn = UvicornServer(config(app, host="127.0.0.1", port=self.port, drain_s=1))
         self.task = asyncio.create_task(self.uvicorn.serve())
         while not self.uvicorn.started:
             await asyncio.sleep(0.01)

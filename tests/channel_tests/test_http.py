@@ -171,6 +171,16 @@ async def test_an_operator_reads_says_and_hands_back(
     assert not any(one.person for one in host.sessions.values())
 
 
+async def test_a_dead_letter_is_taken_again(http: httpx.AsyncClient, host: MemoryHost) -> None:
+    at = "/api/operator/dead-letters/0:7/redrive"
+    assert (await http.post(at, json={"id": "redrive-1"})).status_code == 401
+    answer = await http.post(at, headers=BEARER, json={"id": "redrive-1", "operator": "lin"})
+    assert answer.json() == {"id": "redrive-1"}
+    assert host.redriven == ["0:7"]
+    none = await http.post(at.replace("7", "8"), headers=BEARER, json={"id": "redrive-2"})
+    assert (none.status_code, none.json()["code"]) == (422, "refused")
+
+
 @pytest.mark.parametrize(
     ("what", "body"),
     [

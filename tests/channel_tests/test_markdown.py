@@ -36,7 +36,7 @@ def test_lines_of_a_paragraph_stay_lines() -> None:
         "![x](https://evil.example/pixel.png)",
         '[x](https://a.example "onmouseover=alert(1)")',
         "[x]: javascript:alert(1)\n\n[x]",
-        "```\"><script>alert(1)</script>\n```",
+        '```"><script>alert(1)</script>\n```',
         "<svg/onload=alert(1)>",
         "a\x00<b\x00>",
     ],
@@ -50,7 +50,7 @@ def test_nothing_gets_through_but_text_and_safe_links(attack: str) -> None:
             assert re.search(r'href="(https?:|mailto:)', attributes)
             assert 'rel="noopener noreferrer nofollow"' in attributes
             assert 'target="_blank"' in attributes
-        assert not re.search(r'(^|\s)on\w+=(?!.*title)', attributes.split(' title="')[0])
+        assert not re.search(r"(^|\s)on\w+=(?!.*title)", attributes.split(' title="')[0])
 
 
 @pytest.mark.parametrize("unit", ["[", "[[", "![", "*a ", "`", "> ", "a\n", "***a", "|", "\n- a"])

@@ -8,8 +8,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from adapters.channels.webchat_wire import RUBBISH_MAX
-from engine.ports import Channel, Delivery, Frame, Line
 from engine.events import Address
+from engine.ports import Channel, Delivery, Frame, Line
 from tests.channel_tests.clients import CONVERSATION, Client, person
 from tests.channel_tests.memory_host import MemoryHost, Server
 
@@ -99,9 +99,7 @@ async def test_stop_ends_the_reply_with_what_was_shown(server: Server, host: Mem
     client = await started(server)
     await client.say("message-1", "one two three")
     shown = await client.until("frame", n=5)
-    await client.send(
-        type="stop", conversation=CONVERSATION, reply=shown["reply"], id="request-1"
-    )
+    await client.send(type="stop", conversation=CONVERSATION, reply=shown["reply"], id="request-1")
     line = await client.until("line", author="bot")
     assert (line["how"], line["text"], line["id"]) == ("stopped", shown["text"], shown["reply"])
     assert host.stops == ["request-1"]
@@ -205,13 +203,13 @@ async def test_a_long_conversation_comes_in_pages_without_a_hole(
 ) -> None:
     cookie = await person(server)
     sender = cookie.removeprefix("person=").partition(".")[0]
-    await host.accept(incoming(sender, "message-0", "first"))
+    await host.accept(incoming(sender, "message-0", "human"))
     (session,) = host.sessions.values()
     for n in range(350):
         host.write(session, f"written-{n}", "user", f"line {n}")
     client = await Client.open(server, cookie)
     await client.hello()
-    while not client.lines or client.lines[-1]["n"] < 352:
+    while not client.lines or client.lines[-1]["n"] < 351:
         await client.next()
     assert [line["n"] for line in client.lines] == list(range(1, len(client.lines) + 1))
     await client.close()

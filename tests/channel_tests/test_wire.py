@@ -28,6 +28,8 @@ C = "conversation-1"
 HELLO = {"type": "hello", "conversation": C}
 MESSAGE = {"type": "message", "conversation": C, "id": "message-1", "text": "hi"}
 
+VERDICT = {"type": "feedback", "conversation": C, "reply": "r", "verdict": "up"}
+
 
 def greeted() -> Wire:
     wire = Wire()
@@ -75,8 +77,8 @@ def follower() -> Follower:
         ({**MESSAGE, "text": "字" * 5_462}, "too_long", "16386 bytes"),
         ({**MESSAGE, "quoted": "x" * 8_193}, "too_long", "field `quoted`"),
         ({**MESSAGE, "text": "x" * 1_000_000}, "too_long", str(FRAME_CHARS_MAX)),
-        ({"type": "feedback", "conversation": C, "reply": "r", "verdict": "so-so"}, "bad_frame", "up or down"),
-        ('{"type":"message","conversation":"' + C + '","id":"message-1","text":"\\ud800"}', "bad_frame", "surrogates"),
+        ({**VERDICT, "verdict": "so-so"}, "bad_frame", "up or down"),
+        (json.dumps({**MESSAGE, "text": "\ud800"}), "bad_frame", "surrogates"),
         ('{"type":"ping","x":"\ud800"}', "bad_frame", "surrogates"),
         (b"\x00\x01", "bad_frame", "binary"),
         ("[" * 5_000, "bad_frame", "JSON"),
@@ -202,7 +204,14 @@ def test_a_line_written_while_the_log_was_read_is_not_forgotten() -> None:
 
 def test_frames_are_coalesced_and_older_ones_dropped() -> None:
     follow = follower()
-    for shown in (frame(1), frame(3), frame(2), frame(9, attempt=0), frame(1, attempt=1), frame(10)):
+    for shown in (
+        frame(1),
+        frame(3),
+        frame(2),
+        frame(9, attempt=0),
+        frame(1, attempt=1),
+        frame(10),
+    ):
         follow.show(shown)
     got = follow.next_frame()
     assert got is not None

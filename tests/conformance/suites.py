@@ -9,7 +9,6 @@ from typing import Protocol
 
 import pytest
 
-from engine.effects import IntentRequest, ModelRequest, PromptLine, RunnerRequest, SkillRequest
 from engine.errors import Conflict, Refused
 from engine.events import Address
 from engine.ids import derive
@@ -34,7 +33,6 @@ A, B = "webchat/main/k1/aaaa", "webchat/main/k1/bbbb"
 class Storage(Log, SessionStore, Deliveries, Protocol):
     """The three ports as one object, and the reads beside them."""
 
-    def requests(self) -> list[RunnerRequest]: ...
     def sessions(self, *, limit: int, after: str = "") -> list[tuple[str, bytes]]: ...
     def steps(self, session_id: str, *, after_seq: int, limit: int) -> list[StepRow]: ...
     def step_times(
@@ -77,18 +75,6 @@ def a_delivery(session_id: str, n: int, state: DeliveryState = "queued") -> Deli
     )
 
 
-def a_request(session_id: str, n: int) -> ModelRequest:
-    return ModelRequest(
-        effect_id=derive(session_id, "effect", n),
-        session_id=session_id,
-        reply_id=derive(session_id, "reply", n),
-        lines=(PromptLine(role="user", text="what?\nnow"),),
-        max_tokens=9,
-        stream=True,
-        expires_ms=10,
-    )
-
-
 class Boom(Exception):
     """Ends a block early."""
 
@@ -103,7 +89,6 @@ def fill(batch, n: int) -> None:  # type: ignore[no-untyped-def]
     offset = batch.append([an_event(A, n)], at_ms=100 + n)[0]
     batch.put_sessions([SessionRow(A, b"session after %d" % n, 1_000 + n)])
     batch.put_steps([a_step(A, n, seq=n, offset=offset)], at_ms=200 + n)
-    batch.put_requests([a_request(A, n)])
     batch.put_deliveries([a_delivery(A, n)])
     batch.put_lines([a_line(A, f"m{n}")])
     batch.put_dead_letters([a_letter(offset)])
@@ -124,7 +109,6 @@ def all_of(log: Storage) -> Sequence[object]:
         log.read(0, after=0, limit=10_000),
         log.watermark(0),
         log.head(0),
-        log.requests(),
         log.sessions(limit=100),
         [log.steps(one, after_seq=0, limit=10_000) for one in both],
         [log.step_times(one, after_seq=0, limit=10_000) for one in both],
@@ -147,7 +131,7 @@ class LogSuite:
         assert log.read(0, after=0, limit=10) == []
         assert log.find_event(f"{A}/{'0' * 32}") is None
         assert log.step_of(f"{A}/{'0' * 32}") is None
-        assert log.requests() == log.dead_letters() == log.deaths() == log.sessions(limit=9) == []
+        assert log.dead_letters() == log.deaths() == log.sessions(limit=9) == []
 
     def test_records_come_back_in_order_with_growing_offsets(self, log: Storage) -> None:
         owner = log.claim(0)
@@ -286,40 +270,6 @@ class LogSuite:
             a_step(A, 1, seq=2, offset=offset),
         ]
         assert log.step_of(materialised[1].event_id) == materialised[1]
-
-    def test_requests_stay_queued_until_dropped(self, log: Storage) -> None:
-        skill = SkillRequest(
-            effect_id=derive(A, "effect", 8),
-            session_id=A,
-            skill="summary",
-            text="摘要 this",
-            locale="zh",
-            expires_ms=4,
-        )
-        intent = IntentRequest(
-            effect_id=derive(A, "effect", 9), session_id=A, text="hm", expires_ms=5
-        )
-        owner = log.claim(0)
-        with log.transaction(owner) as batch:
-            batch.put_requests([a_request(A, 1), skill, intent])
-        assert log.requests() == [a_request(A, 1), skill, intent]
-        with log.transaction(owner) as batch:
-            batch.drop_requests([skill.effect_id, "never there"])
-            batch.put_requests([a_request(A, 2), a_request(A, 3)])
-            batch.drop_requests([a_request(A, 3).effect_id])
-        assert log.requests() == [a_request(A, 1), intent, a_request(A, 2)]
-
-    def test_many_requests_come_and_go(self, log: Storage) -> None:
-        owner = log.claim(0)
-        kept = [a_request(A, n) for n in range(0, 1200, 100)]
-        for start in range(0, 1200, 100):
-            with log.transaction(owner) as batch:
-                batch.put_requests([a_request(A, n) for n in range(start, start + 100)])
-            with log.transaction(owner) as batch:
-                batch.drop_requests(
-                    [a_request(A, n).effect_id for n in range(start + 1, start + 100)]
-                )
-        assert log.requests() == kept
 
     def test_a_dead_letter_is_written_over_at_its_offset(self, log: Storage) -> None:
         owner = log.claim(0)

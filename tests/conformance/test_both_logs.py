@@ -17,7 +17,6 @@ from tests.conformance.suites import (
     a_delivery,
     a_letter,
     a_line,
-    a_request,
     a_step,
     all_of,
     an_event,
@@ -31,8 +30,6 @@ calls = st.one_of(
     st.tuples(st.just("stepped"), sessions, few),
     st.tuples(st.just("materialised"), sessions, few),
     st.tuples(st.just("session"), sessions, few),
-    st.tuples(st.just("request"), sessions, few),
-    st.tuples(st.just("drop"), sessions, few),
     st.tuples(st.just("delivery"), sessions, few, states),
     st.tuples(st.just("line"), sessions, few),
     st.tuples(st.just("letter"), sessions, few),
@@ -72,10 +69,6 @@ def one_call(log: Storage, batch: Any, call: tuple[Any, ...]) -> Any:
             return batch.put_steps([a_step(session_id, n + 50, seq=1_000 + n, offset=0)], at_ms=n)
         case "session":
             return batch.put_sessions([SessionRow(session_id, b"%d" % n, n or None)])
-        case "request":
-            return batch.put_requests([a_request(session_id, n)])
-        case "drop":
-            return batch.drop_requests([a_request(session_id, n).effect_id])
         case "delivery":
             return batch.put_deliveries([a_delivery(session_id, n, rest[0])])
         case "line":

@@ -1,15 +1,18 @@
 """Each command explains itself, and every end has its documented code."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from console.commands import COMMANDS, assistant
 from console.exit_codes import MEANINGS, ExitCode
-from console.invocation import code_of
+from console.invocation import Assistant, code_of
+from console.shadowing import ROOT
 from engine.errors import Conflict, Divergence, InvalidRecord, Refused, Unavailable
 from tests.console_tests.conftest import Say
 
@@ -68,6 +71,32 @@ def test_each_class_of_errors_has_its_code(error: Exception, code: ExitCode) -> 
     assert code_of(error) == code  # type: ignore[arg-type]
 
 
+def test_a_bug_has_a_code_of_its_own_and_tells_where_it_is() -> None:
+    @click.command()
+    def broken() -> None:
+        raise KeyError("a bug")
+
+    result = CliRunner().invoke(Assistant(commands={"broken": broken}), ["broken"])
+    assert result.exit_code == ExitCode.INTERNAL
+    assert "KeyError: 'a bug'" in result.stderr
+
+
+def test_chinese_in_a_terminal_without_it_fails_nothing(home: Path) -> None:
+    asked = subprocess.run(
+        [sys.executable, "-m", "console.main", "config", "show"],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONIOENCODING": "ascii",
+            "AI_ASSISTANT_FLOW__CONFIG__GREETING": "你好",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "flow.config.greeting" in asked.stdout
+
+
 def test_what_is_not_understood_ends_with_usage(ai: Say) -> None:
     assert ai("sesions", "list").exit_code == ExitCode.USAGE
     assert ai("sessions", "list", "--limit", "0").exit_code == ExitCode.USAGE
@@ -91,6 +120,16 @@ def test_without_an_engine_its_absence_has_a_code_of_its_own(ai: Say) -> None:
     result = ai("operator", "list", "--url", "http://127.0.0.1:9")
     assert result.exit_code == ExitCode.UNAVAILABLE
     assert "start one with `ai-assistant run`" in result.output
+
+
+def test_the_local_token_is_sent_to_no_other_machine(ai: Say) -> None:
+    result = ai("operator", "list", "--url", "http://engine.example.com")
+    assert result.exit_code == ExitCode.FAILED
+    assert "AI_ASSISTANT_OPERATORS__TOKEN" in result.output
+
+
+def test_an_address_that_is_none_is_refused(ai: Say) -> None:
+    assert "such as http://127.0.0.1:8080" in ai("operator", "list", "--url", "nonsense").output
 
 
 def test_config_and_data_may_stand_before_or_after_the_command(ai: Say, home: Path) -> None:

@@ -32,6 +32,12 @@ def test_config_check_judges_the_flows_own_settings(ai: Say) -> None:
     assert "settle_seconds" in result.output
 
 
+def test_config_check_knows_which_skills_are_installed(ai: Say) -> None:
+    result = ai("config", "check", AI_ASSISTANT_SKILLS__ENABLED="summary,sumary")
+    assert result.exit_code == ExitCode.SETTINGS
+    assert "found 'sumary', which is not installed; allowed: summary" in result.output
+
+
 def test_config_check_knows_which_flows_there_are(ai: Say) -> None:
     result = ai("config", "check", AI_ASSISTANT_FLOW__NAME="asistant")
     assert result.exit_code == ExitCode.SETTINGS
@@ -89,6 +95,7 @@ def test_doctor_is_content_with_a_machine_on_which_all_is_well(ai: Say) -> None:
     env = {"AI_ASSISTANT_MODEL__KIND": "scripted", "AI_ASSISTANT_SERVER__BIND": "127.0.0.1:0"}
     result = ai("doctor", **env)
     assert result.exit_code == ExitCode.OK
+    assert "ok    skills: 文档摘要" in result.output
     assert "warn  model: scripted" in result.output
 
 

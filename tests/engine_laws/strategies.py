@@ -71,9 +71,11 @@ class Again(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Time passes; None: until the first pending is due."""
+    """Time passes; None: until the first pending is due. Mostly the clock then wakes the session;
+    where it does not, the next event is there before it."""
 
     ms: int | None
+    wakes: bool = True
 
 
 class Operator(NamedTuple):
@@ -123,7 +125,7 @@ Stimulus = (
 TEXTS = (
     *("hi", "why?", "skill", "which", "steer", "plain", "hop", "loop", "also", "at once", "refuse"),
     *("raise", "grow", "shout", "misplace", "human", "转人工", "sum up this text", "sum"),
-    *("annual", "tomorrow", "2030-01-02", "yes", "no", "cancel", "long " * 3_000, "\"quoted\\\n"),
+    *("annual", "tomorrow", "2030-01-02", "yes", "no", "cancel", "long " * 3_000, '"quoted\\\n'),
 )
 REPLIES = ("ok", "fail", "twice", "break", "fallback", "deadline")
 
@@ -138,8 +140,8 @@ stimuli = st.one_of(
     st.builds(Outcome, small, st.just("ok")),
     st.builds(Late, small),
     st.builds(Again, st.integers(0, 60)),
-    st.builds(Wait, waits),
-    st.builds(Wait, st.sampled_from([-1, -5_000, -HOUR_MS])),
+    st.builds(Wait, waits, st.booleans()),
+    st.builds(Wait, st.sampled_from([-1, -5_000, -HOUR_MS]), st.booleans()),
     st.builds(Operator, st.sampled_from(["I am here", ""])),
     st.builds(Stop),
     st.builds(Feedback, st.sampled_from(["up", "down"])),
@@ -147,7 +149,8 @@ stimuli = st.one_of(
     st.builds(Redrive, small),
     st.builds(Activate),
 )
-histories = st.lists(stimuli, max_size=40)
+# Hypothesis keeps lists short unless it is told otherwise, and a long one reaches further.
+histories = st.one_of(st.lists(stimuli, max_size=8), st.lists(stimuli, min_size=20, max_size=40))
 
 # ---- a play --------------------------------------------------------------------------------------
 
@@ -184,8 +187,10 @@ class Play:
                     self.end(self.requests[i % len(self.requests)], "ok")
             case Again(j):
                 self._again(j)
-            case Wait(ms):
+            case Wait(ms, wakes):
                 self._wait(ms)
+                if wakes:
+                    self.wake()
             case Operator(text):
                 body = OperatorSaid(text=text, operator="ann") if text else HandedBack(operator="a")
                 self._person("operator", body)
@@ -266,8 +271,6 @@ class Play:
             self.clock_ms = max(self.clock_ms, due)
         else:
             self.clock_ms += ms
-        if ms is None or ms > 0:
-            self.wake()
 
     def _person(self, what: str, body: Body) -> None:
         identity = derive(self.session.id, what, len(self.events))
@@ -279,7 +282,7 @@ class Play:
         event = self.events[j % len(self.events)]
         if isinstance(event.body, FlowActivated):
             return  # a host materialises an activation once: it knows which flow a session runs
-        if event.at_ms < self.clock_ms - DAY_MS:
+        if event.at_ms < self.session.now_ms - DAY_MS:
             return  # nobody hands over what is older than `seen` goes back
         self.record(msgspec.structs.replace(event, at_ms=self.clock_ms))
 
@@ -320,7 +323,9 @@ def fold_steps(play: Play, events: Sequence[Event] | None = None) -> list[Step]:
     """Step the play's events again, each with the flow that was active then."""
     session = new_session(play.flow_of[0], play.session.id) if play.flow_of else play.session
     done = []
-    for event, flow in zip(events if events is not None else play.events, play.flow_of, strict=True):
+    for event, flow in zip(
+        events if events is not None else play.events, play.flow_of, strict=True
+    ):
         done.append(step(flow, session, event))
         session = done[-1].session
     return done

@@ -235,6 +235,7 @@ IGNORED = {
     *((state, "feedback_given") for state in ("new", "bot", "person")),
 }
 POSTPONED = {(f"bot.{leaf}", MESSAGE) for leaf in ("working", "routing", "hopping", "stuck")}
+DECLARED = {**dict.fromkeys(IGNORED, Cell.IGNORE), **dict.fromkeys(POSTPONED, Cell.POSTPONE)}
 TIMEOUTS = {
     "bot.listening": Timeout(1_800_000, "idle"),
     "bot.settling": Timeout(2_000, "settled"),
@@ -268,18 +269,21 @@ class TableFlow:
         if way_out != "none":
             do = apologise if way_out == "works" else ask_nothing_there
             self._rows.append(Row("step_failed", "bot", "bot.listening", do))
+        self._at: dict[tuple[str, str], list[tuple[int, Row]]] = {}
+        for index, row in enumerate(self._rows):
+            self._at.setdefault((row.source, row.trigger), []).append((index, row))
 
     def cell(self, state: str, trigger: str) -> Cell:
         for name in self.path(state):
-            if any(row.source == name and row.trigger == trigger for row in self._rows):
+            if (name, trigger) in self._at:
                 return Cell.MOVE
-            if (declared := self._declared(name, trigger)) is not Cell.IMPOSSIBLE:
-                return declared
+            if (name, trigger) in DECLARED:
+                return DECLARED[name, trigger]
         return Cell.IMPOSSIBLE
 
     def otherwise(self, state: str, trigger: str) -> Cell:
-        found = (self._declared(name, trigger) for name in self.path(state))
-        return next((cell for cell in found if cell is not Cell.IMPOSSIBLE), Cell.IMPOSSIBLE)
+        found = ((name, trigger) for name in self.path(state) if (name, trigger) in DECLARED)
+        return next((DECLARED[cell] for cell in found), Cell.IMPOSSIBLE)
 
     def command(self, text: str) -> str | None:
         return "person_requested" if text.strip().casefold() == "human" else None
@@ -287,9 +291,7 @@ class TableFlow:
     def move(self, turn: Turn, trigger: str) -> Moved | None:
         considered = []
         for name in self.path(turn.state):
-            for index, row in enumerate(self._rows):
-                if row.source != name or row.trigger != trigger:
-                    continue
+            for index, row in self._at.get((name, trigger), ()):
                 if not _holds(turn, row):
                     considered.append(Considered(row=index, failed="when"))
                     continue
@@ -316,14 +318,7 @@ class TableFlow:
     def path(self, state: str) -> tuple[str, ...]:
         return self._paths[state]
 
-    def _declared(self, name: str, trigger: str) -> Cell:
-        if (name, trigger) in IGNORED:
-            return Cell.IGNORE
-        return Cell.POSTPONE if (name, trigger) in POSTPONED else Cell.IMPOSSIBLE
-
-    def _taken(
-        self, turn: Turn, index: int, row: Row, considered: tuple[Considered, ...]
-    ) -> Moved:
+    def _taken(self, turn: Turn, index: int, row: Row, considered: tuple[Considered, ...]) -> Moved:
         source = turn.state
         row.do(turn)
         if row.dest is None:

@@ -29,7 +29,7 @@ ADDRESS = Address(channel="test", account="a", conversation="c", sender="p")
 
 @dataclass
 class Dialog:
-    """`records` holds every step so far, `messages` the ids of what was said; `now_ms` moves only by `wait`."""
+    """`records`: every step so far; `messages`: ids of what was said. Only waiting takes time."""
 
     flow: Flow
     now_ms: int = START_MS

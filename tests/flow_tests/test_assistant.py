@@ -4,13 +4,15 @@ import itertools
 
 import pytest
 
-from engine.effects import Cancel, CloseReply, Withdraw
+from engine.effects import Cancel, CloseReply, FallbackStrategy, Withdraw
+from engine.errors import Refused
 from engine.events import FeedbackGiven, HandedBack, StopRequested
 from statemachines.assistant import Assistant
 from statemachines.assistant_config import CHINESE, ENGLISH, AssistantConfig, SkillTrigger
 from tests.flow_tests.dialog import Dialog, forwarded, prompts, requested, said, skills
 
 SUMMARY = SkillTrigger(name="文档摘要", trigger_words=("摘要", "总结", "sum"))
+ACTION = "escalate_to_human"
 ALL = [
     AssistantConfig(
         busy=busy,
@@ -123,7 +125,9 @@ def test_a_word_that_only_begins_like_a_trigger_word_is_no_trigger() -> None:
 
 def test_a_skill_without_a_text_takes_the_quoted_one() -> None:
     dialog = assistant(skills=(SUMMARY,))
-    assert skills(dialog.says("摘要", quoted="what was quoted")) == [("文档摘要", "what was quoted")]
+    assert skills(dialog.says("摘要", quoted="what was quoted")) == [
+        ("文档摘要", "what was quoted")
+    ]
 
 
 def test_a_skill_without_a_text_takes_the_last_long_message() -> None:
@@ -269,12 +273,33 @@ def test_half_an_hour_of_silence_begins_a_new_dialog() -> None:
     assert (dialog.state, dialog.session.epoch, dialog.session.transcript) == ("new", 2, ())
 
 
+@pytest.mark.parametrize(("pattern", "action"), [("(a+)+", ACTION), ("", ACTION), ("a", "laugh")])
+def test_a_fallback_strategy_that_could_hang_or_is_unknown_is_refused(
+    pattern: str, action: str
+) -> None:
+    strategy = FallbackStrategy(pattern=pattern, action=action)
+    with pytest.raises(Refused, match="fallback strategy"):
+        assistant(fallback_strategies=(strategy,))
+
+
+def test_a_model_call_carries_the_fallback_strategies_and_the_limits() -> None:
+    strategy = FallbackStrategy(pattern="^系统错误", action=ACTION)
+    dialog = assistant(fallback_strategies=(strategy,), system_prompt="Be kind.", max_tokens=7)
+    (request,) = requested(dialog.says("hi"))
+    assert (request.body.fallbacks, request.body.system) == ((strategy,), "Be kind.")
+    assert request.body.max_tokens == 7
+
+
 def test_texts_can_be_set_one_by_one() -> None:
     flow = Assistant(AssistantConfig(language="zh"))
     assert (flow.apology, flow.queue_full) == (CHINESE.apology, CHINESE.queue_full)
 
 
-@pytest.mark.parametrize("config", ALL, ids=lambda c: f"{c.busy}-{c.settle_s}-{len(c.skills)}-{c.recogniser}-{c.on_failure}")
+@pytest.mark.parametrize(
+    "config",
+    ALL,
+    ids=lambda c: f"{c.busy}-{c.settle_s}-{len(c.skills)}-{c.recogniser}-{c.on_failure}",
+)
 def test_every_configuration_loads_and_leads_a_dialog(config: AssistantConfig) -> None:
     flow = Assistant(config)
     assert flow.report.warnings == ()

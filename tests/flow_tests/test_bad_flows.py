@@ -182,6 +182,11 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "looks like a made name",
         "otherwise",
     ),
+    "a method named like one of the engine's": (
+        {"path": lambda self, turn: None},
+        "has a 'path' of its own",
+        "rename it",
+    ),
     # ---- state trees and directions
     "children without an initial": (
         {"states": ["new", dict(name="box", children=["one"])]},

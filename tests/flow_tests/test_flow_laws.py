@@ -22,7 +22,19 @@ from tests.flow_tests.dialog import Dialog
 from tests.flow_tests.test_assistant import ALL
 
 ASSISTANTS = [Assistant(config) for config in ALL]
-TEXTS = ["hi", "摘要", "总结 a b", "x" * 300, "human", "转人工", "cancel", "sick", "today", "yes", ""]
+TEXTS = [
+    "hi",
+    "摘要",
+    "总结 a b",
+    "x" * 300,
+    "human",
+    "转人工",
+    "cancel",
+    "sick",
+    "today",
+    "yes",
+    "",
+]
 PEOPLE = [
     StopRequested(),
     HandedBack(operator="o"),

@@ -1,5 +1,6 @@
 """The machine: `transitions` chooses and makes every move, and tells what it did."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,6 +42,15 @@ STATES = [
         on_enter="came",
         children=["one", "two", dict(name="deep", initial="one", children=["one", "two"])],
     ),
+]
+
+
+QUIET = ["operator_said", "handed_back", "stop_requested", "feedback_given", "reply_undelivered"]
+
+
+FLOWS: list[Flow] = [
+    LeaveRequest(),
+    *(Assistant(AssistantConfig(busy=b, settle_s=2, recogniser=True)) for b in ("merge", "steer")),
 ]
 
 
@@ -168,14 +178,31 @@ def test_a_callbacks_error_goes_through_and_leaves_no_trace(machine: Machine) ->
     assert machine.move(turn, "enter") is not None
 
 
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: str(flow.ref))
+def test_the_checks_expect_what_the_library_does(flow: Flow) -> None:
+    """What is precomputed for checks and drawings agrees with the moves, row by row."""
+    table = flow.table
+    states = table.states.values()
+    unguarded = {name: (lambda turn: None) for s in states for name in (*s.on_enter, *s.on_exit)}
+    for row in table.rows:
+        plain = replace(row, conditions=(), unless=(), before=(), after=())
+        machine = Machine(replace(table, rows=(plain,)), unguarded)
+        for source in row.sources:
+            for leaf in table.below(source):
+                moved = machine.move(turn_in(leaf), row.trigger)
+                assert moved is not None
+                assert (moved.exited, moved.entered) == table.changes(row, leaf)
+                assert moved.dest == table.target(row, leaf)
+
+
 def test_every_move_of_a_flow_is_made_by_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[NestedTransition] = []
+    made: list[int] = []
     execute = NestedTransition.execute
 
-    def counted(row: NestedTransition, event_data: Any) -> bool:
+    def counted(row: Any, event_data: Any) -> bool:
         taken = execute(row, event_data)
         if taken:
-            made.append(row)
+            made.append(row.index)
         return taken
 
     monkeypatch.setattr(NestedTransition, "execute", counted)
@@ -194,14 +221,7 @@ def test_every_move_of_a_flow_is_made_by_the_library(monkeypatch: pytest.MonkeyP
         form.says(text)
     path = [step for d in (dialog, form) for record in d.records for step in record.path]
     assert len(path) > 20
-    assert [(step.trigger, step.source) for step in path] == [
-        (step.trigger, step.source) for step, _ in zip(path, made, strict=True)
-    ]
-    table = {id(dialog.flow): dialog.flow.table, id(form.flow): form.flow.table}
-    assert all(
-        step.dest.startswith(row.dest or step.source) or step.dest == row.dest
-        for step, row in zip(path, made, strict=True)
-    ), table
+    assert [step.row for step in path] == made
 
 
 class Entering(Flow):
@@ -216,10 +236,7 @@ class Entering(Flow):
         dict(trigger="escalated", source="busy", dest="new"),
         dict(trigger="request_failed", source="busy", dest="new"),
     ]
-    ignore = dict.fromkeys(
-        ["new", "busy"],
-        ["operator_said", "handed_back", "stop_requested", "feedback_given", "reply_undelivered"],
-    )
+    ignore = {"new": QUIET, "busy": QUIET}
 
     class Data(FlowData, frozen=True, kw_only=True):
         thanked: int = 0

@@ -68,7 +68,9 @@ def test_a_row_or_a_state_changes_the_digest() -> None:
     written = data.encode(flow.config)
     less = replace(flow.table, rows=flow.table.rows[:-1])
     quieter = replace(flow.table, ignore={})
-    digests = {digest.of("statemachines.assistant", t, written) for t in (flow.table, less, quieter)}
+    digests = {
+        digest.of("statemachines.assistant", t, config=written) for t in (flow.table, less, quieter)
+    }
     assert len(digests) == 3
 
 

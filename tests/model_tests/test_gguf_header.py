@@ -92,6 +92,7 @@ def test_a_truncated_file_is_said_to_be_cut_short(tiny: Path, tmp_path: Path, ke
         (8, struct.pack("<Q", 1 << 40), "claims 1099511627776 tensors"),
         (16, struct.pack("<Q", 1 << 40), "claims 1099511627776 key-value pairs"),
         (24, struct.pack("<Q", 1 << 62), "is cut short"),
+        (24, struct.pack("<Q", (1 << 64) - 1), "is cut short"),
     ],
 )
 def test_a_header_that_lies_is_refused(
@@ -104,6 +105,13 @@ def test_a_value_of_an_unknown_type_is_damage(tiny: Path, tmp_path: Path) -> Non
     key = b"general.architecture"
     at = tiny.read_bytes().index(key) + len(key)
     assert "unknown type 77" in refusal(damaged(tiny, tmp_path, at, struct.pack("<I", 77)))
+
+
+def test_a_vocabulary_without_end_is_damage(tiny: Path, tmp_path: Path) -> None:
+    key = b"tokenizer.ggml.tokens"
+    at = tiny.read_bytes().index(key) + len(key) + 8  # after its type and its items' type
+    text = refusal(damaged(tiny, tmp_path, at, struct.pack("<Q", 1 << 40)))
+    assert "claims an array of 1099511627776 strings" in text
 
 
 def test_random_bytes_never_do_more_than_refuse(tiny: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The llama.cpp runner with real GGUF files: tiny ones that the tests write, and the default one."""
+"""The llama.cpp runner with real GGUF files: tiny ones that tests write, and the default one."""
 
 import asyncio
 import os
@@ -20,7 +20,6 @@ from engine.effects import PromptLine
 from engine.errors import Refused
 from engine.events import ModelFailed, ModelReplied, Outcome
 from models.fetch import fetch_default
-from models.gguf_header import read_header
 from models.llama_cpp import LlamaCpp, LlamaSettings
 from tests.model_tests import tiny_gguf
 from tests.model_tests.asking import request
@@ -204,6 +203,19 @@ async def test_a_cancelled_request_leaves_the_runner_ready(endless: Path) -> Non
         assert (await answer(runner, "hi", max_tokens=3)).cut
 
 
+async def test_a_request_that_cannot_be_shown_fails_alone(says: Path) -> None:
+    def nobody_looks(text: str) -> None:
+        raise RuntimeError("nobody looks")
+
+    async with started(says) as runner:
+        before = runner.pid
+        other = asyncio.create_task(answer(runner, "hi"))
+        with pytest.raises(RuntimeError, match="nobody looks"):
+            await runner.run(request("hi"), nobody_looks)
+        assert (await other).text == TEXT
+        assert runner.pid == before
+
+
 async def test_a_killed_child_ends_its_requests_and_the_next_one_starts_another(
     endless: Path,
 ) -> None:
@@ -331,10 +343,10 @@ async def test_a_model_bigger_than_the_memory_is_refused_before_loading(tmp_path
 
 
 async def test_a_context_bigger_than_the_memory_is_refused_before_loading(tmp_path: Path) -> None:
-    path = tiny_gguf.write(tmp_path / "long.gguf", Shape(context=1 << 30))
-    assert read_header(path).kv_bytes(1) == 256
+    shape = Shape(context=1 << 30, layers=64, kv_heads=4)
+    path = tiny_gguf.write(tmp_path / "long.gguf", shape)
     text = await refusal(path, n_ctx=1 << 20, slots=64)
-    assert "64 slots of 1048576 tokens 16,384 MiB" in text
+    assert "64 slots of 1048576 tokens 1,048,576 MiB" in text
 
 
 async def test_an_architecture_that_llama_cpp_does_not_know_is_refused(

@@ -67,6 +67,7 @@ async def test_an_answer_streams_and_each_frame_is_a_prefix_of_it() -> None:
         {"role": "user", "content": "hi"},
     ]
     assert server.asked[0].headers["authorization"] == f"Bearer {KEY}"
+    assert server.asked[0].headers["content-type"] == "application/json"  # some read nothing else
 
 
 async def test_an_answer_says_what_made_it() -> None:
@@ -302,9 +303,8 @@ async def test_text_that_is_no_unicode_is_refused_and_not_sent() -> None:
     ],
 )
 async def test_settings_that_can_never_work_are_refused_at_start(wrong: dict[str, str]) -> None:
-    runner = OpenAICompatible(
-        OpenAISettings(**{"base_url": "http://127.0.0.1/v1", "model": "m", **wrong})
-    )
+    given: dict[str, Any] = {"base_url": "http://127.0.0.1/v1", "model": "m", **wrong}
+    runner = OpenAICompatible(OpenAISettings(**given))
     with pytest.raises(Refused) as refusal:
         await runner.start()
     assert "password" not in str(refusal.value)

@@ -56,13 +56,18 @@ async def open_page(browser: Browser, server: Server) -> AsyncIterator[Open]:
         )
 
     async def opened(
-        path: str = "/", *, context: BrowserContext | None = None, **settings: Any
+        path: str = "/",
+        *,
+        context: BrowserContext | None = None,
+        complains: bool = False,
+        **settings: Any,
     ) -> Page:
         if context is None:
             defaults = {"locale": "en-US", "viewport": {"width": 1100, "height": 760}}
             context = await browser.new_context(**{**defaults, **settings})
             context.set_default_timeout(8_000)
-            context.on("page", watch)
+            if not complains:
+                context.on("page", watch)
             contexts.append(context)
         page = await context.new_page()
         await page.goto(server.url + path)

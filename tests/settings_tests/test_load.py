@@ -143,6 +143,11 @@ def test_a_folder_config_of_another_project_is_not_ours(
     assert load(None, HOME).directory is None
 
 
+def test_a_directory_without_our_files_is_a_warning(tmp_path: Path) -> None:
+    (warning,) = load(tmp_path, HOME).warnings
+    assert "neither assistant.toml nor im_adapter.json is there" in warning
+
+
 def test_model_path_may_be_a_file_or_a_directory_with_one(tmp_path: Path) -> None:
     file = tmp_path / "one.gguf"
     file.touch()

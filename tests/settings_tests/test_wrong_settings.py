@@ -27,6 +27,13 @@ TOML = {
     "a number for a text": ("[flow]\nname = 3", ["flow.name: found 3", "a name: a letter"]),
     "a number for true or false": ("[webchat]\nenabled = 1", ["found 1", "true or false"]),
     "a number out of bounds": ("[model]\ntemperature = 3.5", ["found 3.5", "from 0 to 2"]),
+    "a number that is none": ("[server]\ndrain_s = nan", ["server.drain_s", "from 0 to 600"]),
+    "a home of nobody": ("[server]\ndata_dir = '~nobody-at-all/x'", ["server.data_dir", "home"]),
+    "a path that cannot be": ('[model]\npath = "a\\u0000b"', ["model.path", "nothing at"]),
+    "a secret's file that cannot be": (
+        '[operators]\ntoken = "file:a\\u0000b"',
+        ["operators.token"],
+    ),
     "another kind of model": ("[model]\nkind = 'gpt'", ['found "gpt"', '"llama", "openai"']),
     "a value for a table": ("model = 3", ["model: found 3", "a table"]),
     "a table for a value": ("[server.bind]\nport = 1", ["server.bind: found a table"]),

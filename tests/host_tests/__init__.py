@@ -1,0 +1,1 @@
+"""The embedded host: recovery, failed commits, deaths, stops."""
