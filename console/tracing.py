@@ -25,8 +25,10 @@ STEPS_MAX = 200
 
 
 class Hop(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that happened. `what` is one of: sent, appended, stepped, effect, outcome, marked,
-    receipted. `at_ms` None: nobody recorded when."""
+    """One thing that happened. `at_ms` None: nobody recorded when.
+
+    `what` is one of: sent, appended, redriven, stepped, event, effect, outcome, marked, receipted.
+    """
 
     what: str
     at_ms: int | None
@@ -82,6 +84,10 @@ def trace(log: Records, event_id: str) -> Trace:
     if event.sent_ms is not None:
         hops.append(Hop(what="sent", at_ms=event.sent_ms, text="by the platform's clock"))
     hops.append(Hop(what="appended", at_ms=record.appended_ms, text=f"by {event.source}"))
+    if log.step_of(event.id) is None and (again := _taken_again(log, event)) is not None:
+        event, appended_ms = again
+        text = describe_event(event)
+        hops.append(Hop(what="redriven", at_ms=appended_ms, text=text, id=event.id))
     steps, disposition = _turn(log, event)
     deliveries: list[Delivery] = []
     for step in steps:
@@ -109,6 +115,15 @@ def _message_behind(log: Records, delivery: Delivery) -> str:
         if step.record.event_id == delivery.cause:
             break
     return last
+
+
+def _taken_again(log: Records, event: Event) -> tuple[Event, int] | None:
+    """The last event by which a person had this message taken again, and when it was appended."""
+    for record in reversed(log.history(event.session_id)):
+        found = codec.decode_event(record.value)
+        if isinstance(found.body, Redriven) and found.body.of == event.id:
+            return found, record.appended_ms
+    return None
 
 
 def _turn(log: Records, event: Event) -> tuple[list[Stepped], str]:

@@ -10,6 +10,21 @@ Source: proc_meminfo(5), MemAvailable; the kernel's admin guide on control group
 """
 
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Files(NamedTuple):
+    """Where a control group says what it allows and uses, and which of that can be given back."""
+
+    limit: str
+    used: str
+    given_back: tuple[str, str]
+
+
+VERSION_1 = Files(
+    "memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")
+)
+VERSION_2 = Files("memory.max", "memory.current", ("inactive_file", "active_file"))
 
 
 def available_bytes(root: Path = Path("/")) -> int:
@@ -35,27 +50,27 @@ def _groups(root: Path) -> list[int]:
         _, controllers, name = line.split(":", 2)
         if controllers == "":
             top = root / "sys/fs/cgroup"
-            files = ("memory.max", "memory.current", "")
+            files = VERSION_2
         elif "memory" in controllers.split(","):
             top = root / "sys/fs/cgroup/memory"
-            files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+            files = VERSION_1
         else:
             continue
         group = top / name.lstrip("/")
         # Inside a container the name may be the host's: then only the top is ours to see.
         for folder in [top, *(f for f in [group, *group.parents] if f.is_relative_to(top))]:
-            left += _left(folder, *files)
+            left += _left(folder, files)
     return left
 
 
-def _left(folder: Path, limit_file: str, used_file: str, prefix: str) -> list[int]:
-    limit, used = _lines(folder / limit_file), _lines(folder / used_file)
+def _left(folder: Path, files: Files) -> list[int]:
+    limit, used = _lines(folder / files.limit), _lines(folder / files.used)
     if not limit or not used or limit[0] == "max":
         return []
     given_back = sum(
         int(line.split()[1])
         for line in _lines(folder / "memory.stat")
-        if line.split()[0] in (f"{prefix}inactive_file", f"{prefix}active_file")
+        if line.split()[0] in files.given_back
     )
     return [max(0, int(limit[0]) - int(used[0]) + given_back)]
 

@@ -165,7 +165,7 @@ def _header(path: Path, cursor: "_Cursor") -> GgufHeader:
     return GgufHeader(
         path=path,
         file_bytes=cursor.size,
-        tensor_bytes=_tensor_bytes(cursor, tensors, _whole(values, "general.alignment")),
+        tensor_bytes=_tensor_bytes(cursor, tensors, alignment=_whole(values, "general.alignment")),
         architecture=architecture,
         name=str(values.get("general.name", "")),
         context_length=shape.whole("context_length"),
@@ -175,7 +175,7 @@ def _header(path: Path, cursor: "_Cursor") -> GgufHeader:
     )
 
 
-def _tensor_bytes(cursor: "_Cursor", tensors: int, alignment: int) -> int:
+def _tensor_bytes(cursor: "_Cursor", tensors: int, *, alignment: int) -> int:
     """Sum the tensors' bytes, having checked that each lies inside the file."""
     total, end = 0, 0
     for _ in range(tensors):

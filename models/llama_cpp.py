@@ -89,11 +89,13 @@ class LlamaCpp:
         try:
             child = await self._ready()
         except Refused as error:
-            return self._failed(request, "unavailable", str(error), began=began)
+            return self._failed(request, "unavailable", detail=str(error), began=began)
         try:
             pending = child.ask(lambda number: self._ask(number, request), show)
         except UnicodeEncodeError:
-            return self._failed(request, "refused", "the prompt is not valid Unicode", began=began)
+            return self._failed(
+                request, "refused", detail="the prompt is not valid Unicode", began=began
+            )
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 end = await pending.ended
@@ -101,15 +103,15 @@ class LlamaCpp:
             if child.heard < began:  # not one word in all that time, to anybody: it hangs
                 await child.kill()
             detail = f"no whole answer within {self._settings.timeout_s:g} s"
-            return self._failed(request, "timeout", detail, began=began)
+            return self._failed(request, "timeout", detail=detail, began=began)
         finally:
             child.drop(pending)
         if end is None:
-            return self._failed(request, "died", child.death, began=began)
+            return self._failed(request, "died", detail=child.death, began=began)
         if isinstance(end, wire.Failed):
-            return self._failed(request, end.reason, end.detail, began=began)
+            return self._failed(request, end.reason, detail=end.detail, began=began)
         if not pending.text:
-            return self._failed(request, "empty", "", began=began)
+            return self._failed(request, "empty", detail="", began=began)
         made_by = self._made_by(request, began=began, tokens=end.tokens)
         return ModelReplied(text=pending.text, cut=end.cut, made_by=made_by)
 
@@ -154,7 +156,7 @@ class LlamaCpp:
         )
 
     def _failed(
-        self, request: ModelRequest, reason: FailureReason, detail: str, *, began: float
+        self, request: ModelRequest, reason: FailureReason, *, detail: str, began: float
     ) -> ModelFailed:
         made_by = self._made_by(request, began=began, tokens=0)
         return ModelFailed(reason=reason, detail=detail, made_by=made_by)

@@ -50,7 +50,7 @@ class ChildProcess:
     """
 
     def __init__(
-        self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, process: Process, *, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.template = ""
         self.heard = time.monotonic()
@@ -73,7 +73,8 @@ class ChildProcess:
             except OSError as error:
                 ours.close()
                 raise Refused(f"no process can be started for the model: {error}") from error
-        child = cls(process, *await asyncio.open_connection(sock=ours))
+        reader, writer = await asyncio.open_connection(sock=ours)
+        child = cls(process, reader=reader, writer=writer)
         try:
             await child._load(load)
         except BaseException:

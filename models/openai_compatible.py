@@ -65,8 +65,9 @@ class OpenAISettings:
 
 @dataclass(kw_only=True)
 class _Answer:
-    """What has come of an answer so far."""
+    """What has come of an answer so far, and who is shown it."""
 
+    show: Show
     text: str = ""
     tokens: int = 0
     finished: str | None = None
@@ -138,12 +139,12 @@ class OpenAICompatible:
     async def run(self, request: ModelRequest, show: Show) -> Outcome:
         """Answer one request; see `ModelRunner`."""
         began = time.monotonic()
-        answer, attempt = _Answer(), 0
+        answer, attempt = _Answer(show=show), 0
         failure: _Failure | None = None
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 for attempt in range(1, self._settings.tries + 1):
-                    failure = await self._try(request, answer, show)
+                    failure = await self._try(request, answer)
                     last = attempt == self._settings.tries
                     if failure is None or not failure.again or last:
                         break
@@ -159,10 +160,10 @@ class OpenAICompatible:
             return ModelFailed(reason="empty", detail=detail, made_by=made_by)
         return ModelReplied(text=answer.text, cut=answer.cut, made_by=made_by)
 
-    async def _try(self, request: ModelRequest, answer: _Answer, show: Show) -> _Failure | None:
+    async def _try(self, request: ModelRequest, answer: _Answer) -> _Failure | None:
         """Ask once. Only a try of which nothing was shown may be repeated."""
         try:
-            await self._ask(request, answer, show)
+            await self._ask(request, answer)
         except _Failure as failure:
             found = failure
         except wire.Rubbish as error:
@@ -176,7 +177,7 @@ class OpenAICompatible:
         found.again = found.again and not answer.text
         return found
 
-    async def _ask(self, request: ModelRequest, answer: _Answer, show: Show) -> None:
+    async def _ask(self, request: ModelRequest, answer: _Answer) -> None:
         if self._client is None:
             raise _Failure("unavailable", "the model runner is not started")
         sent = self._body(request)
@@ -184,28 +185,28 @@ class OpenAICompatible:
             if response.status_code != 200:
                 raise self._status(response, await _head(response))
             if response.headers.get("content-type", "").startswith("application/json"):
-                self._take(answer, await _whole(response), show)
+                self._take(answer, await _whole(response))
                 answer.finished = answer.finished or "stop"
             else:
-                await self._follow(response, answer, show)
+                await self._follow(response, answer)
         if answer.finished is None:
             raise _Failure("error", f"{self._where} ended its answer in the middle")
 
-    async def _follow(self, response: httpx.Response, answer: _Answer, show: Show) -> None:
+    async def _follow(self, response: httpx.Response, answer: _Answer) -> None:
         """Read an event stream to its end."""
         lines, size = wire.EventLines(), 0
         async for data in response.aiter_bytes():
             size += len(data)
             for event in lines.feed(data):
-                self._take(answer, event, show)
+                self._take(answer, event)
             if answer.full:
                 return
             if size > BODY_BYTES_MAX:
                 raise wire.Rubbish("an answer without end")
         for event in lines.end():
-            self._take(answer, event, show)
+            self._take(answer, event)
 
-    def _take(self, answer: _Answer, event: bytes, show: Show) -> None:
+    def _take(self, answer: _Answer, event: bytes) -> None:
         """Add what one event says."""
         if event == wire.DONE:
             answer.finished = answer.finished or "stop"
@@ -219,7 +220,7 @@ class OpenAICompatible:
             if choice.text:
                 answer.text += choice.text
                 answer.tokens += 1  # servers send about one event for each token
-                show(answer.text)
+                answer.show(answer.text)
         if said.usage is not None and said.usage.completion_tokens:
             answer.tokens = said.usage.completion_tokens
         if answer.full:

@@ -17,6 +17,13 @@ from typing import Any
 REQUESTS = {"call_model": "model", "run_skill": "skill", "find_intent": "intent"}
 DISPOSES = frozenset({"say", "apologise", "refuse", "forward", "stop"})
 CHANGES = frozenset({"set", "withdraw", *REQUESTS, *DISPOSES})
+READS = frozenset(
+    {
+        "address", "config", "data", "epoch", "event", "failure", "message", "now_ms", "state",
+        "text", "transcript", "turns", "unanswered",
+    }
+)  # fmt: skip
+"""What a callback may look at; the rest of a turn is the engine's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +90,13 @@ def _look_into(
                 allowed.add(argument)
         elif isinstance(node, ast.Attribute) and _is(node.value, turn):
             allowed.add(node.value)  # type: ignore[arg-type]
+            if isinstance(node.ctx, ast.Store | ast.Del):
+                problem = f"{function.__name__} changes turn.{node.attr} itself"
+                seen.doubts.append((problem, "change the data with turn.set(field=…)"))
+            elif node.attr not in CHANGES | READS:
+                problem = f"{function.__name__} uses turn.{node.attr}, which is the engine's"
+                fix = f"one of: {', '.join(sorted(CHANGES | READS))}"
+                seen.doubts.append((problem, fix))
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == turn and node not in allowed:
             problem = f"{function.__name__} keeps the turn under another name"

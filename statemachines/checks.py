@@ -137,6 +137,9 @@ def _timeout(where: str, state: State, config: FlowConfig) -> Iterator[Finding]:
         fix = _one_of(given, config.__struct_fields__)
         problem = f"has the timeout {given!r}, which is no field of Config"
         yield Finding(where=where, problem=problem, fix=fix)
+    elif not isinstance(state.on_timeout, str | None):
+        problem = f"has the on_timeout {state.on_timeout!r}"
+        yield Finding(where=where, problem=problem, fix="write the name of a trigger, in quotes")
     elif given is not None:
         value = getattr(config, given) if isinstance(given, str) else given
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -247,7 +250,7 @@ def _commands(flow: type, table: Table) -> Iterator[Finding]:
         if trigger in arrivals.ENGINE:
             problem = "is a trigger of the engine"
             yield Finding(where=where, problem=problem, fix="choose another name")
-        for word in words.split("|"):
+        for word in words.split("|") if isinstance(words, str) else [""]:
             key = word.strip().casefold()
             if not key:
                 fix = "write the whole texts, with | between them"

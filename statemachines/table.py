@@ -5,9 +5,10 @@ It knows nothing of callbacks' insides and nothing of `transitions`; what it can
 as findings, all of them at once.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
+from types import NoneType
 from typing import Any
 
 from engine.errors import Refused
@@ -240,6 +241,10 @@ def _row(
         fix = f"write {', '.join(missing)}: `dest=None` stays, `dest='='` enters again"
         problem = f"lacks {', '.join(missing)}"
         findings.append(Finding(where=where, problem=problem, fix=fix))
+    for key in ("trigger", "dest"):
+        if key in given and not isinstance(given[key], str | (NoneType if key == "dest" else str)):
+            problem = f"`{key}` is {given[key]!r}"
+            findings.append(Finding(where=where, problem=problem, fix="write a name, in quotes"))
     if len(findings) > before:
         return None
     source = given["source"]
@@ -282,4 +287,5 @@ def _names(written: object) -> tuple[str, ...]:
     if isinstance(written, str):
         return (written,)
     # A callable instead of a name keeps its repr, which no method is called: the check names it.
-    return tuple(map(str, written)) if isinstance(written, Iterable) else (str(written),)
+    names = map(str, written) if isinstance(written, Iterable) else (str(written),)
+    return tuple(sorted(names)) if isinstance(written, Set) else tuple(names)

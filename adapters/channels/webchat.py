@@ -106,7 +106,7 @@ class WebChat:
         value = connection.cookies.get(NAME)
         if value is None or self._cookie.read(value) is None:
             value = self._cookie.new()
-        secure = connection.url.scheme == "https"
+        secure = connection.scope["scheme"] in ("https", "wss")
         response.headers.append("set-cookie", self._cookie.header(value, secure=secure))
 
     # ---- sockets --------------------------------------------------------------------------------

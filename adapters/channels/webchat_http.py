@@ -89,7 +89,7 @@ def _guarded(handler: Handler) -> Handler:
         except (HTTPException, ClientDisconnect):
             raise
         except Exception:
-            log.exception("%s %s failed", request.method, request.url.path)
+            log.exception("%s %s failed", request.method, request.scope["path"])
             return refuse(fault("internal", "the server failed and has logged why: try later"))
 
     return guarded

@@ -185,7 +185,7 @@ def add_pages(app: FastAPI, chat: WebChat, token: OperatorToken) -> None:
             text = "not the token, or too many wrong ones in this minute: look it up, try again"
             return reply(fault("refused", text), status=403)
         response = answer(Probe(status="ok"))
-        secure = request.url.scheme == "https"
+        secure = request.scope["scheme"] == "https"
         response.set_cookie(
             COOKIE,
             token.cookie(),

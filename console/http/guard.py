@@ -12,7 +12,6 @@ import ipaddress
 import time
 from collections import deque
 from hashlib import blake2b
-from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -38,6 +37,8 @@ COOKIE = "operator"
 OPERATOR_PATHS = ("/api/operator", "/api/state")
 PRIVATE_PATHS = (*OPERATOR_PATHS, "/metrics", "/operator")
 """Beyond loopback these need the token; `OPERATOR_PATHS` need it everywhere."""
+
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 OPEN_PATHS = ("/operator/login",)
 
@@ -103,9 +104,13 @@ class OperatorToken:
 
 
 def from_loopback(connection: HTTPConnection) -> bool:
-    """True where the peer is this machine itself, and did not come through a proxy."""
+    """True where the peer is this machine itself, under a name of its own, and no proxy's."""
     forwarded = {"x-forwarded-for", "forwarded", "x-real-ip"} & set(connection.headers)
     if connection.client is None or forwarded:
+        return False
+    # A page may make its own name lead here (DNS rebinding); then the Host is that name.
+    name = connection.headers.get("host", "").rpartition(":")[0] or connection.headers.get("host")
+    if name not in LOCAL_NAMES:
         return False
     try:
         return ipaddress.ip_address(connection.client.host).is_loopback
@@ -118,7 +123,8 @@ def own_origin(connection: HTTPConnection, allowed: tuple[str, ...]) -> bool:
     origin = connection.headers.get("origin")
     if origin is None or origin in allowed:
         return True
-    return urlsplit(origin).netloc == connection.headers.get("host", "")
+    _, found, authority = origin.partition("://")
+    return bool(found) and authority == connection.headers.get("host")
 
 
 class Guard:
@@ -155,7 +161,8 @@ class Guard:
         await self._app(scope, _Bounded(receive).receive, outgoing)
 
     def _refusal(self, connection: HTTPConnection) -> tuple[int, str] | None:
-        path = connection.url.path
+        # Not `connection.url`: that is built from the Host header, which a caller may forge.
+        path: str = connection.scope["path"]
         reads = connection.scope.get("method") in ("GET", "HEAD")
         if not reads and not own_origin(connection, self._allowed):
             return 403, "a page of another origin asked: open the chat under its own address"

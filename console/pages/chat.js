@@ -8,7 +8,8 @@ import { Thread, element, icon } from "/static/thread.js";
 import { locale, toggleLanguage, translate, w } from "/static/words.js";
 
 const LINES_SHOWN = 150; // read again when a conversation is opened; earlier ones on demand
-const FOLLOWED_MAX = 24; // the server follows 32 for a socket
+const FOLLOWED_MAX = 16; // the latest, for what comes while another one is open
+const OPENED_MAX = 30; // the server follows 32 for a socket; then a new socket is begun
 const RETRY_MS = 2_000;
 const QUOTE_CHARS_MAX = 2_500; // 8 KiB in UTF-8, whatever the script
 
@@ -179,15 +180,20 @@ function open(id) {
   input.value = store.draft(id);
   fit();
   showOutbox();
+  if (connection.follows.size >= OPENED_MAX) connection.renew(latest());
   connection.follow(id, () => hello(id));
   drawer(false);
   showList();
   showState();
 }
 
+function latest() {
+  return store.conversations().slice(0, FOLLOWED_MAX).map(({ id }) => id);
+}
+
 function followAll() {
-  for (const { id } of store.conversations().slice(0, FOLLOWED_MAX)) {
-    if (!connection.follows.has(id)) connection.follow(id, () => hello(id));
+  for (const id of latest()) {
+    if (!connection.follows.has(id) && connection.follows.size < OPENED_MAX) connection.follow(id, () => hello(id));
   }
 }
 

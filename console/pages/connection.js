@@ -33,6 +33,15 @@ export class Connection {
     this.send(hello());
   }
 
+  /** Follow only these from now on: the server counts what one socket has opened. */
+  renew(conversations) {
+    this.follows = new Map([...this.follows].filter(([id]) => conversations.includes(id)));
+    const old = this.socket;
+    this.failures = 0;
+    this.open();
+    old?.close();
+  }
+
   /** True if it was handed to an open socket; that is no promise that it arrived. */
   send(frame) {
     if (this.socket?.readyState !== WebSocket.OPEN) return false;

@@ -123,6 +123,20 @@ async def test_an_unavailable_host_is_503_with_the_time_to_wait(
     assert (refused.status_code, refused.json()["code"]) == (422, "refused")
 
 
+async def test_the_cookie_is_secure_over_https(host: MemoryHost) -> None:
+    async with await remote(host) as client:
+        client.base_url = httpx.URL("https://chat.example")
+        cookie = (await client.get("/")).headers["set-cookie"]
+        assert "Secure" in cookie
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
+
+
+def test_a_short_cookie_key_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 16"):
+        WebChat("web", b"short")
+
+
 async def test_a_person_keeps_their_cookie(http: httpx.AsyncClient) -> None:
     before = http.cookies["person"]
     assert (await http.post("/api/person")).json() == {"new": False}
@@ -268,6 +282,20 @@ async def test_behind_a_proxy_on_this_machine_nobody_counts_as_local(
     assert (await http.get("/metrics")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "host_header",
+    ["evil.example", "evil.example:80", "x/healthz?", "x/static/", "", "localhost:1:2"],
+)
+async def test_a_forged_host_header_opens_nothing(
+    http: httpx.AsyncClient, host: MemoryHost, host_header: str
+) -> None:
+    headers = {"host": host_header}
+    assert (await http.get("/api/state", headers=headers)).status_code in (400, 401, 403)
+    assert (await http.get("/metrics", headers=headers)).status_code in (400, 403)
+    async with await remote(host) as client:
+        assert (await client.get("/api/state", headers=headers)).status_code == 403
+
+
 async def test_on_this_machine_operators_need_the_token_all_the_same(
     http: httpx.AsyncClient,
 ) -> None:
@@ -279,7 +307,7 @@ async def test_on_this_machine_operators_need_the_token_all_the_same(
 async def test_a_page_of_another_origin_can_change_nothing(
     http: httpx.AsyncClient, host: MemoryHost
 ) -> None:
-    for origin in ("https://evil.example", "null"):
+    for origin in ("https://evil.example", "null", "http://[", "://", ""):
         answer = await http.post(
             MESSAGES, json={"id": "message-1", "text": "x"}, headers={"origin": origin}
         )

@@ -216,6 +216,11 @@ def test_a_dead_letter_is_listed_taken_again_and_answered(engine: Engine) -> Non
         time.sleep(0.1)
     said = [(e["author"], e["text"]) for e in json.loads(shown.stdout)["entries"] if e["author"]]
     assert said[-2:] == [("person", "I was lost"), ("bot", "I was lost")]
+    traced = json.loads(engine.ai("trace", LOST, "--json").stdout)
+    assert [hop["what"] for hop in traced["hops"]][:3] == ["appended", "redriven", "stepped"]
+    assert (traced["ended"], traced["disposition"]) == (True, "answered")
+    (letter,) = json.loads(engine.ai("dead-letters", "list", "--json").stdout)
+    assert letter["redriven_ms"] is not None
 
 
 def test_doctor_knows_the_running_assistant(engine: Engine) -> None:

@@ -59,6 +59,12 @@ class Good(Flow):
         call = turn.call_model
         call(turn.text, within_s=5)
 
+    def write_on_it(self, turn: Turn) -> None:
+        turn.state = "also"
+
+    def cancel_all(self, turn: Turn) -> None:
+        turn.new_dialog()
+
     def ask_far_away(self, turn: Turn) -> None:
         random.choice(turn)  # type: ignore[arg-type]
 
@@ -159,6 +165,18 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "lacks dest",
         "`dest=None` stays",
     ),
+    "a trigger that is no text": (
+        {"transitions": [row(trigger=["message_received"])]},
+        "`trigger` is ['message_received']",
+        "in quotes",
+    ),
+    "a row that is no dict": ({"transitions": ["go"]}, "lacks trigger, source, dest", "write"),
+    "a time-out trigger that is no text": (
+        {"states": [dict(name="new", timeout=5, on_timeout=7)]},
+        "has the on_timeout 7",
+        "in quotes",
+    ),
+    "a command that is no text": ({"commands": {"help": 5}}, "has an empty text", "whole texts"),
     "an unknown key in a row": ({"transitions": [row(guard="is_long")]}, "`guard`", "one of:"),
     "an unknown key in a state": ({"states": [dict(name="new", final=True)]}, "`final`", "one of"),
     "prepare": ({"transitions": [row(prepare="answer")]}, "`prepare` is forbidden", "`before`"),
@@ -406,6 +424,16 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         {"transitions": [row(before="ask_by_method")]},
         "takes turn.call_model without calling it",
         "call it",
+    ),
+    "a turn written on": (
+        {"transitions": [row(before="write_on_it")]},
+        "changes turn.state itself",
+        "turn.set",
+    ),
+    "a method of the engine's": (
+        {"transitions": [row(before="cancel_all")]},
+        "uses turn.new_dialog, which is the engine's",
+        "one of: address",
     ),
     "a turn given away": (
         {"transitions": [row(before="ask_far_away")]},

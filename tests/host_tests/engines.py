@@ -67,6 +67,7 @@ class Engine:
 
     async def start(self) -> "Engine":
         await self.wired.start()
+        self.gateway = self.wired.webchat.gateway
         return self
 
     async def stop(self, drain_s: float = 5.0) -> None:
@@ -112,7 +113,7 @@ class Engine:
         )
 
     def session_id(self, to: str = CONVERSATION) -> str:
-        return self.wired.webchat.gateway.session_id("web", to, PERSON)
+        return self.gateway.session_id("web", to, PERSON)
 
     async def lines(self, to: str = CONVERSATION) -> list[Line]:
         return await self.host.lines(self.session_id(to), after=0, limit=1_000)

@@ -93,7 +93,7 @@ class Answers:
             self.ends[message.number] = message
 
 
-def question(number: int, prompt: Sequence[int], tokens_max: int) -> Answer:
+def question(number: int, prompt: Sequence[int], *, tokens_max: int) -> Answer:
     sampler = Sampler(seed=0, temperature_permille=0, top_p_permille=1000)
     return Answer(number=number, tokens=list(prompt), tokens_max=tokens_max, sampler=sampler)
 
@@ -122,7 +122,7 @@ def test_an_answer_is_the_same_alone_and_among_others(
         match move:
             case ("ask", list(prompt), int(tokens_max)):
                 asked[len(asked)] = (prompt, tokens_max)
-                loop.add(question(len(asked) - 1, prompt, tokens_max))
+                loop.add(question(len(asked) - 1, prompt, tokens_max=tokens_max))
             case ("drop", int(number)):
                 dropped.add(number)
                 loop.drop(number)
@@ -149,7 +149,7 @@ def test_the_next_turn_of_a_conversation_decodes_only_what_is_new() -> None:
 
     def tokens_decoded(number: int, prompt: list[int]) -> int:
         before = decoder.decoded
-        loop.add(question(number, prompt, 1))
+        loop.add(question(number, prompt, tokens_max=1))
         while not loop.idle:
             loop.step()
         return decoder.decoded - before
@@ -166,9 +166,9 @@ def test_a_long_prompt_does_not_stop_an_answer_that_streams() -> None:
     decoder, answers = ExactDecoder(2), Answers()
     loop = DecodeLoop(decoder, slots=2, send=answers.take)
     streaming = next([n] for n in range(99) if len(alone([n], 30)) == 30)
-    loop.add(question(0, streaming, 30))
+    loop.add(question(0, streaming, tokens_max=30))
     loop.step()
-    loop.add(question(1, [1] * 2_000, 1))
+    loop.add(question(1, [1] * 2_000, tokens_max=1))
     for _ in range(10):
         before = len(answers.texts[0])
         loop.step()
@@ -180,7 +180,7 @@ def test_an_error_of_the_decoder_ends_those_in_the_batch_and_no_others() -> None
     decoder, answers = ExactDecoder(2), Answers()
     loop = DecodeLoop(decoder, slots=2, send=answers.take)
     for number in range(3):
-        loop.add(question(number, [number] * 10, 5))
+        loop.add(question(number, [number] * 10, tokens_max=5))
     decoder.results = [-3]
     while not loop.idle:
         loop.step()

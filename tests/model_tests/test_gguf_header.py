@@ -26,7 +26,7 @@ def refusal(path: Path) -> str:
     return str(refused.value)
 
 
-def damaged(tiny: Path, tmp_path: Path, at: int, data: bytes) -> Path:
+def damaged(tiny: Path, tmp_path: Path, *, at: int, data: bytes) -> Path:
     """A copy of the tiny model with these bytes at this place."""
     content = bytearray(tiny.read_bytes())
     content[at : at + len(data)] = data
@@ -98,26 +98,28 @@ def test_a_truncated_file_is_said_to_be_cut_short(tiny: Path, tmp_path: Path, ke
 def test_a_header_that_lies_is_refused(
     tiny: Path, tmp_path: Path, at: int, data: bytes, said: str
 ) -> None:
-    assert said in refusal(damaged(tiny, tmp_path, at, data))
+    assert said in refusal(damaged(tiny, tmp_path, at=at, data=data))
 
 
 def test_a_value_of_an_unknown_type_is_damage(tiny: Path, tmp_path: Path) -> None:
     key = b"general.architecture"
     at = tiny.read_bytes().index(key) + len(key)
-    assert "unknown type 77" in refusal(damaged(tiny, tmp_path, at, struct.pack("<I", 77)))
+    assert "unknown type 77" in refusal(damaged(tiny, tmp_path, at=at, data=struct.pack("<I", 77)))
 
 
 def test_a_vocabulary_without_end_is_damage(tiny: Path, tmp_path: Path) -> None:
     key = b"tokenizer.ggml.tokens"
     at = tiny.read_bytes().index(key) + len(key) + 8  # after its type and its items' type
-    text = refusal(damaged(tiny, tmp_path, at, struct.pack("<Q", 1 << 40)))
+    text = refusal(damaged(tiny, tmp_path, at=at, data=struct.pack("<Q", 1 << 40)))
     assert "claims an array of 1099511627776 strings" in text
 
 
 def test_random_bytes_never_do_more_than_refuse(tiny: Path, tmp_path: Path) -> None:
     content = tiny.read_bytes()
     for at in range(0, 2_000, 7):
-        copy = damaged(tiny, tmp_path, at, bytes(255 - byte for byte in content[at : at + 4]))
+        copy = damaged(
+            tiny, tmp_path, at=at, data=bytes(255 - byte for byte in content[at : at + 4])
+        )
         try:
             read_header(copy)
         except Refused:

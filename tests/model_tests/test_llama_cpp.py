@@ -305,7 +305,7 @@ def test_the_child_dies_with_its_parent(says: Path) -> None:
 # --- files that cannot work ----------------------------------------------------------------------
 
 
-def altered(says: Path, tmp_path: Path, old: bytes, new: bytes) -> Path:
+def altered(says: Path, tmp_path: Path, *, old: bytes, new: bytes) -> Path:
     """A copy of a model with some bytes replaced by as many others."""
     content = says.read_bytes()
     assert old in content
@@ -352,7 +352,7 @@ async def test_a_context_bigger_than_the_memory_is_refused_before_loading(tmp_pa
 async def test_an_architecture_that_llama_cpp_does_not_know_is_refused(
     says: Path, tmp_path: Path
 ) -> None:
-    text = await refusal(altered(says, tmp_path, b"llama", b"lllma"))
+    text = await refusal(altered(says, tmp_path, old=b"llama", new=b"lllma"))
     assert "cannot be used: llama.cpp cannot load it" in text
 
 

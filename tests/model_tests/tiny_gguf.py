@@ -64,7 +64,7 @@ def write(path: Path, shape: Shape = USUAL) -> Path:
     tokens = _write_vocabulary(writer)
     if shape.chat_template is not None:
         writer.add_chat_template(shape.chat_template)
-    _write_tensors(writer, shape, tokens)
+    _write_tensors(writer, shape, tokens=tokens)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -107,7 +107,7 @@ def _write_vocabulary(writer: gguf.GGUFWriter) -> list[str]:
     return tokens
 
 
-def _write_tensors(writer: gguf.GGUFWriter, shape: Shape, tokens: list[str]) -> None:
+def _write_tensors(writer: gguf.GGUFWriter, shape: Shape, *, tokens: list[str]) -> None:
     chance = np.random.default_rng(shape.seed)
 
     def random(rows: int, columns: int) -> "np.typing.NDArray[np.float32]":

@@ -329,6 +329,21 @@ async def test_several_conversations_stand_in_the_side(open_page: Open) -> None:
     await expect(page.locator("#list li")).to_have_count(1)
 
 
+async def test_more_conversations_than_a_socket_follows_all_work(open_page: Open) -> None:
+    page = await open_page()
+    await page.evaluate(
+        """() => { for (let n = 0; n < 40; n += 1) localStorage.setItem(
+        `chat:c:conversation-${n}`, JSON.stringify({title: `title ${n}`, at: n + 1, last: 0})); }"""
+    )
+    await page.reload()
+    await expect(page.locator("#list li")).to_have_count(40)
+    for n in range(40):
+        await page.click(f"#list .choose:has-text('title {n}') >> nth=0")
+    for n in (0, 20, 39):
+        await page.locator("#list .choose", has=page.get_by_text(f"title {n}", exact=True)).click()
+        await answered(page, f"in {n}")
+
+
 async def test_two_tabs_show_one_conversation(open_page: Open) -> None:
     first = await open_page()
     await answered(first, "from the first")
