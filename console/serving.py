@@ -7,19 +7,23 @@ commands that need an engine for a moment (`chat --once`) use `running` directly
 import asyncio
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 
 from console.http.app import Parts, make_app
 from console.http.serve import config as server_config
-from engine.errors import Refused, Unavailable
+from engine.errors import Refused
 from streams.embedded.assemble import Embedded, assemble
 from streams.embedded.parent import parent_is_gone
 from streams.settings import Settings, operator_token
+
+BACKLOG = 1_024
+"""Connections that wait to be taken: a page reconnects by itself after a restart, all at once."""
 
 DIED = 75
 """The exit code of an engine that can do no more and wants to be restarted."""
@@ -39,18 +43,19 @@ async def running(settings: Settings, env: Mapping[str, str]) -> AsyncIterator[E
 async def serve(
     settings: Settings, env: Mapping[str, str], *, say: Callable[[str], None], watched: bool
 ) -> int:
-    """Run engine and server until a signal; the exit code. `watched`: stdin is the parent's pipe."""
+    """Run engine and server until a signal; the exit code. `watched`: stdin is a parent's pipe."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if watched:
         _stop_with_the_parent(loop, stop)
+    # Before anything is started: an address in use is told at once.
+    bound = _bound(settings)
     async with running(settings, env) as engine:
         server = _server(settings, engine)
-        serving = asyncio.create_task(server.serve())
-        await _listening(server, serving, settings)
-        say(f"the assistant is at {_url(settings, server)}")
+        serving = asyncio.create_task(server.serve(sockets=[bound]))
+        say(f"the assistant is at {_url(bound)}")
         died = asyncio.create_task(engine.host.failed())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait([died, stopped, serving], return_when=asyncio.FIRST_COMPLETED)
@@ -73,36 +78,43 @@ def _server(settings: Settings, engine: Embedded) -> uvicorn.Server:
             chat=engine.webchat,
             token=operator_token(settings).reveal(),
             registry=engine.metrics.registry,
+            origins=settings.webchat.origins,
         )
     )
     bind = settings.server
-    made = uvicorn.Server(
-        server_config(app, host=bind.host, port=bind.port, drain_s=round(bind.drain_s))
-    )
-    # Signals are ours: the server must go on until the host has drained.
-    made.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    return _Server(server_config(app, host=bind.host, port=bind.port, drain_s=round(bind.drain_s)))
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to us: it must go on until the host has drained."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing."""
+        yield
+
+
+def _bound(settings: Settings) -> socket.socket:
+    """The listening socket. Raises Refused where the address is in use or not this machine's."""
+    bind = settings.server
+    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((bind.host, bind.port))
+        made.listen(BACKLOG)
+    except OSError as error:
+        made.close()
+        raise Refused(
+            f"nothing can listen at {bind.bind}: {error.strerror or error}; "
+            "set server.bind (AI_ASSISTANT_SERVER__BIND) to another address"
+        ) from None
     return made
 
 
-async def _listening(
-    server: uvicorn.Server, serving: "asyncio.Task[None]", settings: Settings
-) -> None:
-    while not server.started:
-        if serving.done():
-            raise Refused(
-                f"nothing can listen at {settings.server.bind}: is it in use? "
-                "set server.bind (AI_ASSISTANT_SERVER__BIND) to another address"
-            )
-        await asyncio.sleep(0.01)
-
-
-def _url(settings: Settings, server: uvicorn.Server) -> str:
-    host = settings.server.host
-    for each in server.servers:
-        for socket in each.sockets:
-            port = socket.getsockname()[1]
-            return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    raise Unavailable("the server has no socket")
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _stop_with_the_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

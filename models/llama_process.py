@@ -25,6 +25,8 @@ from models import llama_wire as wire
 
 LOAD_S_MAX = 600.0
 """Forty gigabytes from a slow disk."""
+END_S_MAX = 1.0
+"""From the end of the stream to the end of the process."""
 COMPLAINT_CHARS_MAX = 300
 ROOT = Path(__file__).resolve().parent.parent
 """Where the child finds the packages, in a checkout and in a wheel's site-packages alike."""
@@ -174,10 +176,14 @@ class ChildProcess:
 
     async def _bury(self) -> None:
         """Make sure that the process is gone, and end what it had in hand."""
-        if self._process.returncode is None:
+        self._writer.close()  # one that is still alive ends when it reads this
+        try:
+            # Usually it is dead already. Killing it then would take its exit code from asyncio,
+            # which waits for it in a thread.
+            await asyncio.wait_for(self._process.wait(), END_S_MAX)
+        except TimeoutError:
             self._process.kill()
         code = await self._process.wait()
-        self._writer.close()
         self.death = f"{_cause(code)} {await self._complaint}".strip()
         pending, self._pending = list(self._pending.values()), {}
         for each in pending:

@@ -53,24 +53,29 @@ class SignIn(msgspec.Struct, frozen=True, kw_only=True):
     token: str
 
 
+OperatorName = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
 class Say(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator says; `id` is new for each, and the same when it is sent again."""
 
     id: Ident
     text: Annotated[str, msgspec.Meta(min_length=1, max_length=16 * 1024)]
+    operator: OperatorName = "operator"
 
 
 class HandBack(msgspec.Struct, frozen=True, kw_only=True):
     """An operator gives the session back."""
 
     id: Ident
+    operator: OperatorName = "operator"
 
 
 class Redrive(msgspec.Struct, frozen=True, kw_only=True):
     """An operator has a dead letter's message taken again."""
 
     id: Ident
-    operator: Annotated[str, msgspec.Meta(max_length=200)] = "operator"
+    operator: OperatorName = "operator"
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,13 +152,15 @@ def add_operators(app: FastAPI, host: Host) -> None:
     @app.post("/api/operator/sessions/{session_id:path}/say")
     async def say(session_id: str, request: Request) -> Response:
         said = await read(request, Say)
-        await host.operator_say(session_id, request_id=said.id, text=said.text, operator="operator")
+        await host.operator_say(
+            session_id, request_id=said.id, text=said.text, operator=said.operator
+        )
         return answer(Done(id=said.id))
 
     @app.post("/api/operator/sessions/{session_id:path}/hand-back")
     async def hand_back(session_id: str, request: Request) -> Response:
         asked = await read(request, HandBack)
-        await host.hand_back(session_id, request_id=asked.id, operator="operator")
+        await host.hand_back(session_id, request_id=asked.id, operator=asked.operator)
         return answer(Done(id=asked.id))
 
     @app.post("/api/operator/dead-letters/{number}/redrive")

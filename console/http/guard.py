@@ -9,6 +9,7 @@ What it never does: look into bodies, or know a route's meaning.
 
 import hmac
 import ipaddress
+import re
 import time
 from collections import deque
 from hashlib import blake2b
@@ -109,8 +110,7 @@ def from_loopback(connection: HTTPConnection) -> bool:
     if connection.client is None or forwarded:
         return False
     # A page may make its own name lead here (DNS rebinding); then the Host is that name.
-    name = connection.headers.get("host", "").rpartition(":")[0] or connection.headers.get("host")
-    if name not in LOCAL_NAMES:
+    if re.sub(r":\d{1,5}\Z", "", connection.headers.get("host", "")) not in LOCAL_NAMES:
         return False
     try:
         return ipaddress.ip_address(connection.client.host).is_loopback

@@ -4,6 +4,7 @@ What it never does: decide anything about a conversation, or start anything; `Em
 does that.
 """
 
+import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ def model_runner(settings: Settings) -> ModelRunner:
                     model_path=path,
                     n_ctx=model.n_ctx,
                     slots=model.calls_max,
-                    n_threads=model.n_threads or 1,
+                    n_threads=model.n_threads or max(1, (os.cpu_count() or 2) - 1),
                     temperature_permille=permille,
                     max_tokens=model.max_tokens,
                 )
@@ -166,6 +167,8 @@ def build_flow(settings: Settings, triggers: Sequence[dict[str, Any]]) -> tuple[
         "max_tokens": settings.model.max_tokens,
     }
     merged = {name: value for name, value in shared.items() if name in known} | given
+    if settings.origin("model.max_tokens").startswith("env") and "max_tokens" in known:
+        merged["max_tokens"] = settings.model.max_tokens  # the environment wins over both files
     config = msgspec.json.encode(merged, order="sorted")
     return registry.build(settings.flow.name, config), config
 

@@ -207,6 +207,10 @@ class Pipeline:
             self._receipt(decided, call)
         decided.appends += self.deadlines.reached(now_ms, limit=WOKEN_MAX)
         self._apply_to(decided)
+        # Only here: whoever calls `decide` performs it, and a mark that nobody calls on is lost.
+        decided.marked = self.egress.mark(now_ms, limit=MARKS_MAX)
+        for delivery in decided.marked:
+            decided.deliveries[delivery.reply_id] = delivery
         return decided
 
     def commit(self, decided: Decided) -> None:
@@ -253,9 +257,6 @@ class Pipeline:
             for i, a in enumerate(decided.appends)
         ]
         self._step(decided, records)
-        decided.marked = self.egress.mark(now_ms, limit=MARKS_MAX)
-        for delivery in decided.marked:
-            decided.deliveries[delivery.reply_id] = delivery
 
     def _step(self, decided: Decided, records: Sequence[LogRecord]) -> None:
         deadly = frozenset(key for key, n in self.deadly.items() if n >= DEATHS_MAX)

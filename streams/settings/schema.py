@@ -86,8 +86,8 @@ class Model(Section, frozen=True):
     """[model]. Which model answers, and how much of it.
 
     `path`: the .gguf file (llama), by default the fetched model; None where there is none.
-    `base_url`, `model`, `api_key`: of an OpenAI-compatible server. `n_threads` 0: as many as there
-    are cores. `calls_max`: calls at once. `languages`: those that the model speaks well.
+    `base_url`, `model`, `api_key`: of an OpenAI-compatible server. `n_threads` 0: one
+    less than there are cores. `calls_max`: calls at once. `languages`: what the model speaks well.
     """
 
     kind: Literal["llama", "openai", "scripted"] = "llama"

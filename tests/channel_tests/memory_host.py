@@ -49,13 +49,18 @@ class MemorySession:
 
 
 class MemoryHost:
-    """Gateway and Host in memory. `pace_s`: between two frames; `hold` keeps replies open."""
+    """Gateway and Host in memory. `pace_s`: between two frames.
+
+    `hold`, cleared, keeps replies open; `commit`, cleared, lets no message become durable.
+    """
 
     def __init__(self, *, pace_s: float = 0.01) -> None:
         self.sessions: dict[str, MemorySession] = {}
         self.pace_s = pace_s
         self.hold = asyncio.Event()
         self.hold.set()
+        self.commit = asyncio.Event()
+        self.commit.set()
         self.down = 0
         self.accepted: list[str] = []
         self.incoming: list[Incoming] = []
@@ -76,7 +81,7 @@ class MemoryHost:
             raise Refused("the text contains NUL: leave it out")
         session_id = self.session_id(incoming.account, incoming.conversation, incoming.sender)
         session = self.sessions.setdefault(session_id, MemorySession(session_id))
-        await asyncio.sleep(0)  # as a commit would take its time
+        await self.commit.wait()
         if any(line.id == incoming.message_id for line in session.lines):
             return session_id
         self.accepted.append(incoming.message_id)

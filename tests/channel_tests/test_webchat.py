@@ -8,6 +8,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from adapters.channels.webchat_wire import RUBBISH_MAX
+from engine.errors import Unavailable
 from engine.events import Address
 from engine.ports import Channel, Delivery, Frame, Line
 from tests.channel_tests.clients import CONVERSATION, Client, person
@@ -257,6 +258,61 @@ async def test_a_server_that_closes_tells_its_clients_to_come_back(server: Serve
     assert closed.value.rcvd.code == 1012
 
 
+async def test_a_message_in_hand_is_acknowledged_before_the_server_closes(
+    server: Server, host: MemoryHost
+) -> None:
+    client = await started(server)
+    host.commit.clear()
+    await client.say("message-1", "in hand")
+    await client.say("message-2", "not taken any more")
+    await asyncio.sleep(0.1)
+    closing = asyncio.create_task(server.chat.close())
+    await asyncio.sleep(0.1)
+    assert not closing.done()
+    host.commit.set()
+    assert (await client.until("ack"))["id"] == "message-1"
+    with pytest.raises(ConnectionClosed) as closed:
+        await client.until("never")
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+    await closing
+    assert host.accepted == ["message-1"]
+
+
+async def test_a_channel_that_is_closed_sends_new_clients_away_to_come_back(
+    server: Server,
+) -> None:
+    cookie = await person(server)
+    await server.chat.close()
+    client = await Client.open(server, cookie)
+    with pytest.raises(ConnectionClosed) as closed:
+        await client.next()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+
+
+async def test_a_log_that_cannot_be_read_for_a_moment_costs_no_line(
+    server: Server, host: MemoryHost
+) -> None:
+    client = await started(server)
+    await client.say("message-1", "hello")
+    await client.until("line", n=2)
+    failures = 3
+
+    def fail(_: str) -> None:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise Unavailable("the disk is busy", retry_after_ms=20)
+
+    host.before_lines = fail
+    client.lines.clear()
+    await client.hello(after=0)
+    await client.until("line", n=2)
+    assert [line["n"] for line in client.lines] == [1, 2]
+    await client.close()
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_no_line_is_lost_or_doubled_over_deaths_restarts_and_reconnects(
     server: Server, host: MemoryHost, seed: int
@@ -314,20 +370,19 @@ async def test_a_reader_that_stops_reading_costs_little_and_misses_nothing(
     await client.say("message-1", "hello")
     await client.until("line", n=2)
     (session,) = host.sessions.values()
-    for n in range(600):  # about 10 MB, far over every buffer between the two
-        host.write(session, f"written-{n}", "bot", "x" * 8_000)
+    for n in range(300):  # about 12 MB, far over every buffer between the two
+        host.write(session, f"written-{n}", "bot", "x" * 20_000)
         for k in range(5):
-            server.chat.show(
-                Frame(reply_id=f"r{n}", session_id=session.id, attempt=0, n=k, text="y" * 8_000)
-            )
+            frame = Frame(reply_id=f"r{n}", session_id=session.id, attempt=0, n=k, text="y")
+            server.chat.show(frame)
         if n % 50 == 0:
             await asyncio.sleep(0)
     (socket,) = server.chat._sockets
     (follower,) = socket.followers.values()
     assert len(follower._held) + len(follower._frames) < 100
-    while client.lines[-1]["n"] < 602:
+    while client.lines[-1]["n"] < 302:
         await client.next()
-    assert [line["n"] for line in client.lines] == list(range(1, 603))
+    assert [line["n"] for line in client.lines] == list(range(1, 303))
     await client.close()
 
 

@@ -54,7 +54,7 @@ def summary(report: Report) -> dict[str, Any]:
         "back_ms": {
             how: {
                 "p50": round(statistics.median(times)),
-                "p95": round(times[int(0.95 * (len(times) - 1))]),
+                "p95": round(times[int(0.95 * len(times))]),
                 "max": round(times[-1]),
             }
             for how, times in back_ms.items()

@@ -130,7 +130,13 @@ def _judge_person(verdict: Verdict, conversation: Conversation, there: Told | No
         e.body.message_id: e.id for e in there.events if isinstance(e.body, MessageReceived)
     }
     verdict.lost += [f"{place}: {key} was acknowledged and lost" for key in acked - set(received)]
-    said = Counter(line.text for line in conversation.lines.values() if line.author == "bot")
+    # The model echoes; what was asked in several messages is echoed in as many lines.
+    said = Counter(
+        text
+        for line in conversation.lines.values()
+        if line.author == "bot"
+        for text in line.text.split("\n")
+    )
     for key in set(received) & set(conversation.said):
         answers, end = said[conversation.said[key].text], ends.get(received[key])
         if answers > 1:

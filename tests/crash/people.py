@@ -34,6 +34,9 @@ CONVERSATION_MESSAGES = 40
 """Then this person begins a new conversation."""
 
 AGAIN_AFTER_S = 2.0
+STOPS = 0.1
+"""How likely a person presses stop when a frame has come."""
+
 HELLOS_MAX = 24
 """Conversations followed on one socket at the end; the protocol allows 32."""
 
@@ -111,7 +114,7 @@ class Conversation:
         if self.numbers.setdefault(frame.id, frame.n) != frame.n:
             self.faults.append(f"line {frame.id} has two numbers, {frame.n} is one")
         if frame.author == "bot":
-            self.answers.add(frame.text)
+            self.answers.update(frame.text.split("\n"))  # merged messages are echoed as lines
         if frame.id == self.streaming:
             self.streaming = ""
 
@@ -180,6 +183,8 @@ class Person:
             try:
                 async for data in ws:
                     self._take(data)
+                    if self.current.streaming and self._chance.random() < STOPS:
+                        await self._stop()
             finally:
                 talks.cancel()
                 await asyncio.gather(talks, return_exceptions=True)
@@ -237,9 +242,7 @@ class Person:
                 await self._ws.close()
             elif doing < 0.06:
                 await self._hello(self.current, after=chance.randint(0, self.current.last))
-            elif doing < 0.12 and self.current.streaming:
-                await self._stop()
-            elif doing < 0.16 and self.current.said:
+            elif doing < 0.1 and self.current.said:
                 # An ack may have been lost on its way: what was acknowledged may come again, too.
                 key, said = chance.choice(list(self.current.said.items()))
                 await self._send_message(self.current, key, said)
@@ -265,6 +268,7 @@ class Person:
         self._count += 1
         key, reply = f"{self._name}-s{self._count:06}", self.current.streaming
         self.current.stops[key] = Said(text=reply)
+        self.current.streaming = ""
         await self._send(wire.Stop(conversation=self.current.id, id=key, reply=reply))
 
     async def _send_again(self) -> None:

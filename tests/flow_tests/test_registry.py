@@ -131,3 +131,59 @@ def test_the_records_of_a_flow_are_frozen() -> None:
         AssistantConfig().settle_s = 1
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(b'{"settle": 1}', type=AssistantConfig)
+
+
+# ---- plugins ---------------------------------------------------------------------------------
+
+
+PLUGIN = """
+from statemachines.flow import Flow
+from statemachines.leave_request import LeaveRequest
+
+
+class Walk(LeaveRequest):
+    name, version = "{name}", {version}
+
+
+text = "no flow"
+"""
+
+
+def installed(folder: Path, *, name: str, version: int = 1, entry: str = "Walk") -> None:
+    """What installing a plugin leaves behind: its module and its entry point."""
+    (folder / f"{name}_plugin.py").write_text(PLUGIN.format(name=name, version=version))
+    info = folder / f"{name}_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        f"[{registry.PLUGINS}]\n{name} = {name}_plugin:{entry}\n"
+    )
+
+
+def test_a_plugins_flow_is_found_and_its_newest_version_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    installed(tmp_path, name="walk")
+    found = registry.build("walk")
+    assert (found.ref.name, found.ref.version) == ("walk", 1)
+    # The plugin's digest covers the flow of this package that it builds upon.
+    assert found.ref.digest != registry.build("leave_request").ref.digest
+
+
+def test_two_flows_of_one_name_and_version_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    installed(tmp_path, name="assistant")
+    with pytest.raises(Refused, match="assistant@1 is in statemachines"):
+        registry.find("leave_request")
+
+
+def test_an_entry_that_is_no_flow_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    installed(tmp_path, name="wrong", entry="text")
+    with pytest.raises(Refused, match="no Flow class"):
+        registry.find("assistant")

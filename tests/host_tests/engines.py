@@ -1,6 +1,7 @@
 """An engine in this process, wired as `ai-assistant run` wires it, with a model of the test's own."""
 
 import asyncio
+import itertools
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ CONVERSATION = "conversation-1"
 PERSON = "0123456789abcdef" * 2
 WITHIN_S = 10.0
 """What a test waits for comes within milliseconds, or not at all: the machine may be busy."""
+
+_numbers = itertools.count(1)
 
 
 async def eventually(what: Callable[[], Any]) -> Any:
@@ -63,7 +66,6 @@ class Engine:
         with patch.object(wiring, "model_runner", lambda settings: given):
             self.wired = wiring.assemble(self.settings, env={})
         self.host = self.wired.host
-        self.said = 0
 
     async def start(self) -> "Engine":
         await self.wired.start()
@@ -100,13 +102,12 @@ class Engine:
 
     async def say(self, text: str, *, id: str = "", to: str = CONVERSATION, **more: Any) -> str:
         """Accepted and durable; the session's id."""
-        self.said += 1
         return await self.wired.webchat.gateway.accept(
             Incoming(
                 account="web",
                 conversation=to,
                 sender=PERSON,
-                message_id=id or f"message-{self.said}-{len(text)}",
+                message_id=id or f"message-{next(_numbers):06}",
                 text=text,
                 **more,
             )

@@ -194,9 +194,9 @@ async def test_the_default_model_speaks_english(folder: Path) -> None:
 
 
 async def test_a_cancelled_request_leaves_the_runner_ready(endless: Path) -> None:
-    async with started(endless, slots=1, n_ctx=16_384, max_tokens=16_000) as runner:
+    async with started(endless, slots=1, n_ctx=32_768, max_tokens=32_000) as runner:
         for _ in range(3):
-            running = await until_shown(runner, max_tokens=16_000)
+            running = await until_shown(runner, max_tokens=32_000)
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
@@ -219,10 +219,10 @@ async def test_a_request_that_cannot_be_shown_fails_alone(says: Path) -> None:
 async def test_a_killed_child_ends_its_requests_and_the_next_one_starts_another(
     endless: Path,
 ) -> None:
-    async with started(endless, n_ctx=16_384, max_tokens=16_000) as runner:
+    async with started(endless, n_ctx=32_768, max_tokens=32_000) as runner:
         before = runner.pid
         assert before is not None
-        running = [await until_shown(runner, max_tokens=16_000) for _ in range(2)]
+        running = [await until_shown(runner, max_tokens=32_000) for _ in range(2)]
         os.kill(before, signal.SIGKILL)
         for outcome in await asyncio.gather(*running):
             assert isinstance(outcome, ModelFailed)
@@ -234,7 +234,7 @@ async def test_a_killed_child_ends_its_requests_and_the_next_one_starts_another(
 
 
 async def test_a_child_that_hangs_is_a_timeout_and_is_replaced(says: Path) -> None:
-    async with started(says, timeout_s=0.5) as runner:
+    async with started(says, timeout_s=2) as runner:
         before = runner.pid
         assert before is not None
         os.kill(before, signal.SIGSTOP)
@@ -246,9 +246,9 @@ async def test_a_child_that_hangs_is_a_timeout_and_is_replaced(says: Path) -> No
 
 
 async def test_an_answer_that_takes_too_long_is_dropped_and_the_child_stays(endless: Path) -> None:
-    async with started(endless, n_ctx=16_384, max_tokens=16_000, timeout_s=0.3) as runner:
+    async with started(endless, n_ctx=32_768, max_tokens=32_000, timeout_s=1) as runner:
         before = runner.pid
-        outcome = await runner.run(request("hi", max_tokens=16_000), lambda text: None)
+        outcome = await runner.run(request("hi", max_tokens=32_000), lambda text: None)
         assert isinstance(outcome, ModelFailed)
         assert outcome.reason == "timeout"
         assert runner.pid == before
@@ -256,10 +256,10 @@ async def test_an_answer_that_takes_too_long_is_dropped_and_the_child_stays(endl
 
 
 async def test_a_closed_runner_answers_nothing_and_leaves_no_process(endless: Path) -> None:
-    async with started(endless, n_ctx=16_384, max_tokens=16_000) as runner:
+    async with started(endless, n_ctx=32_768, max_tokens=32_000) as runner:
         pid = runner.pid
         assert pid is not None
-        running = await until_shown(runner, max_tokens=16_000)
+        running = await until_shown(runner, max_tokens=32_000)
     outcome = await running
     assert isinstance(outcome, ModelFailed)
     assert outcome.reason == "died"
