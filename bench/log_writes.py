@@ -149,7 +149,7 @@ def _half(event: Event, step: StepRecord, line: Line, address: Address) -> Half:
     )
 
 
-def write_turns(log: SqliteLog, owner: Owner, turns: list[Turn]) -> None:
+def write_turns(log: SqliteLog, owner: Owner, *, turns: list[Turn]) -> None:
     """The turns of a batch, in three commits that they share."""
     with log.transaction(owner) as batch:
         _write_halves(batch, [one.asked for one in turns])
@@ -230,7 +230,10 @@ def measure_log(path: Path, *, batch: int, turns: int, sessions: int) -> dict[st
     log = SqliteLog(path)
     owner = log.claim(0)
     cost = measure(
-        lambda made: write_turns(log, owner, made), batch=batch, turns=turns, sessions=sessions
+        lambda made: write_turns(log, owner, turns=made),
+        batch=batch,
+        turns=turns,
+        sessions=sessions,
     )
     log.close()
     text = turn("s", 0).text_bytes

@@ -107,7 +107,6 @@ async def embedded(directory: Path) -> AsyncIterator[tuple[InProcess, EmbeddedHo
         stepping=guard.stepping,
     )
     host = EmbeddedHost(
-        store,
         pipeline,
         clock=clock,
         performers=Performers(

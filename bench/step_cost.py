@@ -50,9 +50,9 @@ def measured(turns: int) -> dict[str, float]:
     flows: dict[str, Flow] = {"table flow": TableFlow(), "assistant": Assistant()}
     for name, flow in flows.items():
         events = history(flow, turns)
-        figures[f"{name}: step, us"] = per_step(flow, events, _step_only)
-        figures[f"{name}: step, event decoded, us"] = per_step(flow, events, _warm)
-        figures[f"{name}: step with codec both ways, us"] = per_step(flow, events, _with_codec)
+        figures[f"{name}: step, us"] = per_step(flow, events, way=_step_only)
+        figures[f"{name}: step, event decoded, us"] = per_step(flow, events, way=_warm)
+        figures[f"{name}: step with codec both ways, us"] = per_step(flow, events, way=_with_codec)
         figures[f"{name}: session, bytes"] = float(len(codec.encode(folded(flow, events))))
     flow = flows["table flow"]
     for count in (10, 100, 1_500, 10_000):
@@ -60,7 +60,7 @@ def measured(turns: int) -> dict[str, float]:
         share = len(tail) * 100 // (count + 100)
         start = folded(flow, tail[:-share])
         for name, way in (("in memory", _warm), ("decoded", _with_codec)):
-            cost = per_step(flow, tail[-share:], way, start=start)
+            cost = per_step(flow, tail[-share:], way=way, start=start)
             figures[f"after {count} turns, session {name}: step, us"] = cost
     return figures
 
@@ -88,7 +88,7 @@ Way = Callable[[Flow, Session, bytes, Event], Session]
 
 
 def per_step(
-    flow: Flow, events: Sequence[Event], way: Way, *, start: Session | None = None
+    flow: Flow, events: Sequence[Event], *, way: Way, start: Session | None = None
 ) -> float:
     """Microseconds of CPU for each step; the best of many folds, since other work disturbs."""
     values = [codec.encode(event) for event in events]
@@ -124,7 +124,7 @@ def profile(turns: int) -> str:
     events = history(flow, turns)
     profiler = cProfile.Profile()
     profiler.enable()
-    per_step(flow, events, _with_codec)
+    per_step(flow, events, way=_with_codec)
     profiler.disable()
     text = io.StringIO()
     pstats.Stats(profiler, stream=text).sort_stats("tottime").print_stats(20)

@@ -53,7 +53,7 @@ def run_all(seconds: float, peers: Sequence[str]) -> tuple[list[Result], bool]:
     for name in ("raw", *peers):
         try:
             plan = ("sat1", "sat1000", "low") if name == "raw" else ()
-            runs += run_peer(name, plan, seconds)
+            runs += run_peer(name, plan, seconds=seconds)
         except PeerFailed as error:
             print(error, file=sys.stderr)
             failed = True

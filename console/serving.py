@@ -10,12 +10,11 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-
-import uvicorn
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 from console.http.app import Parts, make_app
+from console.http.serve import Server
 from console.http.serve import config as server_config
 from engine.errors import Refused
 from streams.embedded.assemble import Embedded, assemble
@@ -32,7 +31,12 @@ DIED = 75
 @asynccontextmanager
 async def running(settings: Settings, env: Mapping[str, str]) -> AsyncIterator[Embedded]:
     """An engine that runs as long as the block does. Raises Refused, Unavailable at the start."""
-    engine = assemble(settings, env=env)
+    async with _started(assemble(settings, env=env), settings) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def _started(engine: Embedded, settings: Settings) -> AsyncIterator[Embedded]:
     try:
         await engine.start()
         yield engine
@@ -50,9 +54,9 @@ async def serve(
         loop.add_signal_handler(number, stop.set)
     if watched:
         _stop_with_the_parent(loop, stop)
-    # Before anything is started: an address in use is told at once.
-    bound = _bound(settings)
-    async with running(settings, env) as engine:
+    assembled = assemble(settings, env=env)
+    bound = _bound(settings)  # before anything is started: an address in use is told at once
+    async with _started(assembled, settings) as engine:
         server = _server(settings, engine)
         serving = asyncio.create_task(server.serve(sockets=[bound]))
         say(f"the assistant is at {_url(bound)}")
@@ -71,7 +75,7 @@ async def serve(
     return 0
 
 
-def _server(settings: Settings, engine: Embedded) -> uvicorn.Server:
+def _server(settings: Settings, engine: Embedded) -> Server:
     app = make_app(
         Parts(
             host=engine.host,
@@ -82,16 +86,7 @@ def _server(settings: Settings, engine: Embedded) -> uvicorn.Server:
         )
     )
     bind = settings.server
-    return _Server(server_config(app, host=bind.host, port=bind.port, drain_s=round(bind.drain_s)))
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to us: it must go on until the host has drained."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture nothing."""
-        yield
+    return Server(server_config(app, host=bind.host, port=bind.port, drain_s=round(bind.drain_s)))
 
 
 def _bound(settings: Settings) -> socket.socket:

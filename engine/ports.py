@@ -144,7 +144,7 @@ class Transaction(Protocol):
     def put_watermark(self, offset: int) -> None:
         """Everything up to `offset` is applied: a restart begins after it."""
 
-    def put_deaths(self, offset: int, event_id: str, deaths: int) -> None:
+    def put_deaths(self, offset: int, event_id: str, *, deaths: int) -> None:
         """How often the process died at this event."""
 
 

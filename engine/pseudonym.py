@@ -27,7 +27,7 @@ def session_id(channel: str, account: str, *, who: tuple[str, ...], key: Key) ->
     # Lengths go into the hash, so that ("ab", "c") and ("a", "bc") are two people.
     text = "\x1f".join(f"{len(part)}:{part}" for part in (channel, account, *who))
     digest = blake2b(
-        text.encode("utf-8", "replace"), digest_size=PSEUDONYM_BYTES, key=key.secret
+        text.encode("utf-8", "surrogatepass"), digest_size=PSEUDONYM_BYTES, key=key.secret
     ).hexdigest()
     return f"{channel}:{account}:{key.id}:{digest}"
 

@@ -42,7 +42,7 @@ ANSWER_SHARE = 2
 class Llama:
     """A loaded model with its context: the `Decoder` of the loop, and the tokeniser.
 
-    Raises: Refused where llama.cpp cannot load the file; the text has its own last complaint.
+    Raises: Refused where llama.cpp cannot load the file; the text has its own complaint.
     """
 
     def __init__(self, load: wire.Load) -> None:
@@ -66,7 +66,8 @@ class Llama:
         llama_cpp.llama_set_abort_callback(self._context, self._is_stopped, None)
 
     def _on_log(self, level: int, text: bytes, data: object) -> None:
-        if level >= LOG_LEVEL_ERROR and text.strip():
+        # The first complaint names the cause; what follows only says that it failed.
+        if level >= LOG_LEVEL_ERROR and text.strip() and not self._complaint:
             self._complaint = text.decode("utf-8", "replace").strip()
 
     def _load_model(self, path: str) -> Any:

@@ -9,6 +9,7 @@ object of this class.
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -22,6 +23,7 @@ import msgspec
 
 from engine.errors import Refused
 from models import llama_wire as wire
+from models.gguf_header import AGAIN
 
 LOAD_S_MAX = 600.0
 """Forty gigabytes from a slow disk."""
@@ -127,11 +129,13 @@ class ChildProcess:
                 answer = await self._receive()
         except (asyncio.IncompleteReadError, OSError):
             await self._bury()
-            raise Refused(f"{load.path} ends the process that loads it: {self.death}") from None
+            raise Refused(
+                f"{load.path} ends the process that loads it: {self.death} {AGAIN}"
+            ) from None
         except TimeoutError:
             raise Refused(f"{load.path} was not loaded within {LOAD_S_MAX:g} s") from None
         if isinstance(answer, wire.CannotLoad):
-            raise Refused(f"{load.path} cannot be used: {answer.text}")
+            raise Refused(f"{load.path} cannot be used: {answer.text}. {AGAIN}")
         assert isinstance(answer, wire.Loaded)
         self.template = answer.template
         self._listening = asyncio.create_task(self._listen())
@@ -235,5 +239,6 @@ async def _last_complaint(process: Process) -> str:
     while chunk := await process.stderr.read(4096):
         for line in chunk.decode("utf-8", "replace").splitlines():
             if "GGML_ASSERT" in line or "ggml_abort" in line:
-                complaint = line.strip()[:COMPLAINT_CHARS_MAX]
+                # Where llama.cpp was compiled says nothing to anybody here.
+                complaint = re.sub(r"^\S*/", "", line.strip())[:COMPLAINT_CHARS_MAX]
     return complaint

@@ -102,11 +102,15 @@ class Egress:
                 else delivery.reply_id == body.reply_id
             )
         ]
+        first = queue[0] if queue else None
         for delivery in gone:
             queue.remove(delivery)
         if not queue:
             self._queues.pop(session_id, None)
             self._ready.pop(session_id, None)
+        elif queue[0] is not first:
+            # The pause before another try was the withdrawn reply's, not the next one's.
+            self._ready[session_id] = now_ms
         return [replace(d, state="withdrawn", receipted_ms=now_ms) for d in gone]
 
     # ---- to the platform --------------------------------------------------------------------

@@ -108,7 +108,7 @@ class Runners:
                 continue
             if request.expires_ms and request.expires_ms <= now_ms:
                 self._known.discard(request.effect_id)
-                failed = failure(request, "expired", "not started in time")
+                failed = failure(request, "expired", detail="not started in time")
                 expired.append(outcome_append(request.effect_id, failed, now_ms=now_ms))
                 continue
             self._calls[request.effect_id] = _Call(request)
@@ -160,7 +160,7 @@ class Runners:
         call = self._calls.get(effect_id)
         if call is None:
             return None
-        failed = failure(call.request, "error", type(error).__name__)
+        failed = failure(call.request, "error", detail=type(error).__name__)
         return self._ended(effect_id, failed, now_ms)
 
     def _ended(self, effect_id: str, outcome: Outcome, now_ms: int) -> Append:
@@ -169,7 +169,7 @@ class Runners:
         return outcome_append(effect_id, outcome, now_ms=now_ms)
 
 
-def failure(request: RunnerRequest, reason: FailureReason, detail: str) -> Outcome:
+def failure(request: RunnerRequest, reason: FailureReason, *, detail: str) -> Outcome:
     """The outcome of a request that failed."""
     return _FAILED[type(request)](reason=reason, detail=detail)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from engine import codec
-from engine.effects import REQUESTS, Cancel, Effect, RunnerRequest, SendMessage
+from engine.effects import REQUESTS, Cancel, CloseReply, Effect, RunnerRequest, SendMessage
 from engine.errors import InvalidRecord
 from engine.events import Address, Event, FlowActivated, MessageReceived, Redriven
 from engine.flow import Flow
@@ -205,6 +205,7 @@ class Sessions:
         batch.errors += record.error is not None
         for disposition in record.dispositions:
             batch.dispositions[disposition.how] += 1
+        orders: list[Order] = []
         for effect in record.effects:
             body = effect.body
             batch.effects[type(body).__name__] += 1
@@ -215,7 +216,11 @@ class Sessions:
                 if batch.requests.pop(body.request, None) is None:
                     batch.cancels.append(body.request)
             else:
-                batch.orders.append(Order(effect, session.address))
+                orders.append(Order(effect, session.address))
+        if len(orders) > 1:
+            # What ends a reply goes first: nothing new is said below one that still seems open.
+            orders.sort(key=lambda order: type(order.effect.body) is not CloseReply)
+        batch.orders += orders
         return session
 
 

@@ -158,6 +158,8 @@ class Pong(FromServer, frozen=True, kw_only=True, tag="pong"):
 ClientFrame = Hello | Message | Stop | Feedback | Ping
 ServerFrame = Welcome | LineFrame | Ack | FrameFrame | StateFrame | ErrorFrame | Pong
 
+NO_UTF8 = "bytes that are no UTF-8: send one JSON object in UTF-8"
+
 _decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 _encoder = msgspec.json.Encoder()
 
@@ -253,6 +255,8 @@ def read_message(conversation: str, body: bytes) -> Message | ErrorFrame:
         message = msgspec.convert({"type": "message", **fields}, Message)
     except msgspec.DecodeError as error:
         return fault("bad_frame", explain(error))
+    except UnicodeDecodeError:
+        return fault("bad_frame", NO_UTF8)
     return check_texts(message) or message
 
 

@@ -230,6 +230,6 @@ class MemoryBatch:
         """Everything up to `offset` is applied: a restart begins after it."""
         self.todo.append(partial(setattr, self._partition, "watermark", offset))
 
-    def put_deaths(self, offset: int, event_id: str, deaths: int) -> None:
+    def put_deaths(self, offset: int, event_id: str, *, deaths: int) -> None:
         """How often the process died at this event."""
         self.todo.append(partial(self._partition.deaths.__setitem__, event_id, (offset, deaths)))

@@ -66,7 +66,7 @@ class _Known:
     __slots__ = ("last_event", "last_line", "line_count", "number", "stored")
 
     def __init__(
-        self, number: int, line_count: int = 0, last_line: int = 0, last_event: int = 0
+        self, number: int, *, line_count: int = 0, last_line: int = 0, last_event: int = 0
     ) -> None:
         self.number = number
         self.line_count = line_count
@@ -198,7 +198,7 @@ class SqliteBatch:
         """Everything up to `offset` is applied: a restart begins after it."""
         self._watermark = [(offset,)]
 
-    def put_deaths(self, offset: int, event_id: str, deaths: int) -> None:
+    def put_deaths(self, offset: int, event_id: str, *, deaths: int) -> None:
         """How often the process died at this event."""
         self._deaths.append((offset, event_id, deaths))
 
@@ -206,7 +206,10 @@ class SqliteBatch:
         """Look a session up, or give it a number."""
         row = self._writing.find(FIND_SESSION, (session_id,))
         if row:
-            known = _Known(*row)
+            number, line_count, last_line, last_event = row
+            known = _Known(
+                number, line_count=line_count, last_line=last_line, last_event=last_event
+            )
         else:
             self._session += 1
             known = _Known(self._session)

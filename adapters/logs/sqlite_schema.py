@@ -27,7 +27,7 @@ from engine.errors import Refused, Unavailable
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x41_41_4C_31  # "AAL1": tells our file from any other SQLite database
 
-PAGE_BYTES = 4096
+PAGE_BYTES = 8192
 """Also SQLite's default. 8 KiB was measured: as dear in batches of 256, dearer in small ones, where
 most pages are written for one row."""
 

@@ -48,7 +48,7 @@ class PeerFailed(Exception):
     """A peer is not installed, did not end in time, or ended badly; says which, and its log."""
 
 
-def run_peer(name: str, plan: Sequence[str] = (), seconds: float = 20) -> list[Result]:
+def run_peer(name: str, plan: Sequence[str] = (), *, seconds: float = 20) -> list[Result]:
     """Run one peer and return a result for each load of the plan, in its order.
 
     Loads are "satN" (N sessions, each sending its next message when it has its last reply),

@@ -48,7 +48,9 @@ def main() -> int:
         print(row(list(COLUMNS)))
     for name in given.peer:
         try:
-            results = run_peer(name, tuple(filter(None, given.plan.split(","))), given.seconds)
+            results = run_peer(
+                name, tuple(filter(None, given.plan.split(","))), seconds=given.seconds
+            )
         except PeerFailed as error:
             print(error, file=sys.stderr)
             failed = True

@@ -17,7 +17,7 @@ def show(result: Result) -> None:
 
 
 async def each_load_async(
-    peer: str, arguments: Sequence[str], turn: AsyncTurn, *, pids: Iterable[int] = ()
+    peer: str, arguments: Sequence[str], *, turn: AsyncTurn, pids: Iterable[int] = ()
 ) -> None:
     """Warm up with one turn, then measure each load in order."""
     await turn("warm", 0)
@@ -26,7 +26,7 @@ async def each_load_async(
 
 
 def each_load_threads(
-    peer: str, arguments: Sequence[str], turn: BlockingTurn, *, threads: int
+    peer: str, arguments: Sequence[str], *, turn: BlockingTurn, threads: int
 ) -> None:
     """Do the same for a turn that blocks."""
     turn("warm", 0)

@@ -53,7 +53,7 @@ def main() -> None:
     }
     DBOS(config=config)
     DBOS.launch()
-    each_load_threads("dbos", sys.argv[1:], turn, threads=THREADS)
+    each_load_threads("dbos", sys.argv[1:], turn=turn, threads=THREADS)
     os._exit(0)  # DBOS's threads would keep the process for some seconds more.
 
 

@@ -85,7 +85,7 @@ def main() -> None:
         ended = bot.take_turn(key, text(number))
         assert (ended.state, ended.reply) == ("idle", REPLY), ended
 
-    each_load_threads("eventsourcing", sys.argv[1:], turn, threads=THREADS)
+    each_load_threads("eventsourcing", sys.argv[1:], turn=turn, threads=THREADS)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ async def main() -> None:
     database = fresh("langgraph") / "langgraph.db"
     async with AsyncSqliteSaver.from_conn_string(str(database)) as saver:
         await saver.setup()
-        await each_load_async("langgraph", sys.argv[1:], turn_of(graph(saver)))
+        await each_load_async("langgraph", sys.argv[1:], turn=turn_of(graph(saver)))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def open_database() -> sqlite3.Connection:
     return database
 
 
-def take_turns(database: sqlite3.Connection, sessions: int, number: int) -> None:
+def take_turns(database: sqlite3.Connection, sessions: int, *, number: int) -> None:
     """Take one turn of each session, in two commits."""
     said = text(number)
     database.execute("begin immediate")
@@ -48,7 +48,7 @@ def closed(database: sqlite3.Connection, *, sessions: int, seconds: float) -> li
     latencies: list[float] = []
     number = 0
     while (begun := time.perf_counter()) < end:
-        take_turns(database, sessions, number)
+        take_turns(database, sessions, number=number)
         latencies += [time.perf_counter() - begun] * sessions
         number += 1
     return latencies
@@ -79,7 +79,7 @@ def measure(what: str, *, seconds: float) -> Result:
         latencies = closed(database, sessions=sessions, seconds=seconds)
     else:
         latencies = open_threads(
-            lambda session, number: take_turns(database, 1, number),
+            lambda session, number: take_turns(database, 1, number=number),
             rate=LOW_RATE,
             seconds=seconds,
             threads=1,

@@ -122,7 +122,7 @@ async def main() -> None:
             await registered(http, admin=admin, service=service)
             turn = turn_of(http, ingress=ingress)
             await ready(turn)
-            await each_load_async("restate", sys.argv[1:], turn, pids=(server.pid, worker.pid))
+            await each_load_async("restate", sys.argv[1:], turn=turn, pids=(server.pid, worker.pid))
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from adapters.channels.webchat_http import refuse, reply
-from adapters.channels.webchat_wire import ErrorCode, ErrorFrame, fault
+from adapters.channels.webchat_wire import NO_UTF8, ErrorCode, ErrorFrame, fault
 from engine.errors import Refused, Unavailable
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 _TEXTS = {
-    404: "there is nothing at this address: see the list in docs/architecture.md",
+    404: "there is nothing at this address: the chat is at /, the operators' page at /operator",
     405: "this address does not take that method",
 }
 
@@ -38,6 +38,8 @@ async def read(request: Request, kind: type[Body]) -> Body:
         return msgspec.json.decode(await request.body(), type=kind)
     except msgspec.DecodeError as error:
         raise BadBody(fault("bad_frame", _explain(error, kind))) from None
+    except UnicodeDecodeError:
+        raise BadBody(fault("bad_frame", NO_UTF8)) from None
 
 
 def answer(body: msgspec.Struct) -> Response:

@@ -104,13 +104,13 @@ def make_app(parts: Parts) -> FastAPI:
     app.add_middleware(Guard, token=token, allowed=parts.origins)
     answer_errors(app)
     app.router.routes.extend(parts.chat.routes())
-    add_probes(app, parts.host, parts.registry)
+    add_probes(app, parts.host, registry=parts.registry)
     add_operators(app, parts.host)
-    add_pages(app, parts.chat, token)
+    add_pages(app, parts.chat, token=token)
     return app
 
 
-def add_probes(app: FastAPI, host: Host, registry: CollectorRegistry) -> None:
+def add_probes(app: FastAPI, host: Host, *, registry: CollectorRegistry) -> None:
     """`/healthz` (the process lives), `/readyz` (it can answer), `/metrics`, `/api/state`."""
 
     @app.get("/healthz")
@@ -170,7 +170,7 @@ def add_operators(app: FastAPI, host: Host) -> None:
         return answer(Done(id=asked.id))
 
 
-def add_pages(app: FastAPI, chat: WebChat, token: OperatorToken) -> None:
+def add_pages(app: FastAPI, chat: WebChat, *, token: OperatorToken) -> None:
     """The chat at `/`, the operators' page with its log-in, and their static files."""
 
     @app.get("/")

@@ -3,8 +3,9 @@
 // it is durable (ack) or shows it as a line; its id makes the repetition harmless.
 
 import { Connection } from "/static/connection.js";
+import { Side } from "/static/side.js";
 import * as store from "/static/store.js";
-import { Thread, element, icon } from "/static/thread.js";
+import { Thread, element } from "/static/thread.js";
 import { locale, toggleLanguage, translate, w } from "/static/words.js";
 
 const LINES_SHOWN = 150; // read again when a conversation is opened; earlier ones on demand
@@ -19,7 +20,6 @@ const states = new Map(); // conversation -> its last state frame
 const starts = new Map(); // conversation -> the line after which it was read
 let current = "";
 let quoted = "";
-let listed = ""; // what the list shows
 let soon = 0; // an animation frame that will show state and list
 let drawn = false; // the drawer of a narrow window
 
@@ -31,20 +31,32 @@ const thread = new Thread({
   onAction: act,
   verdict: (line) => store.verdict(current, line),
 });
+const side = new Side({ list: by("list"), onOpen: open, onForget: forget });
 const connection = new Connection({ onFrame: take, onStatus: showState });
 
-// ---- frames from the server -----------------------------------------------------------------------
+// ---- frames from the server ---------------------------------------------------------------------
 
 function take(frame) {
   const mine = frame.conversation === current;
   switch (frame.type) {
-    case "welcome": return welcomed(frame, mine);
-    case "line": return lineCame(frame, mine);
-    case "ack": return acknowledged(frame);
-    case "frame": if (mine) { thread.frame(frame); showSoon(); } return undefined;
-    case "state": return stateCame(frame, mine);
-    case "error": return refused(frame, mine);
-    default: return undefined; // pong, and what newer servers may add
+    case "welcome":
+      return welcomed(frame, mine);
+    case "line":
+      return lineCame(frame, mine);
+    case "ack":
+      return acknowledged(frame);
+    case "frame":
+      if (mine) {
+        thread.frame(frame);
+        showSoon();
+      }
+      return undefined;
+    case "state":
+      return stateCame(frame, mine);
+    case "error":
+      return refused(frame, mine);
+    default:
+      return undefined; // pong, and what newer servers may add
   }
 }
 
@@ -70,7 +82,12 @@ function lineCame(line, mine) {
   const known = store.conversation(line.conversation);
   const title = known.title || (line.author === "user" ? line.text.trim().slice(0, 80) : "");
   const unread = !mine && (known.unread || (line.n > known.last && line.author !== "user"));
-  store.keep(line.conversation, { title, last: line.n, at: Math.max(known.at, line.at_ms), unread });
+  store.keep(line.conversation, {
+    title,
+    last: line.n,
+    at: Math.max(known.at, line.at_ms),
+    unread,
+  });
   if (mine) {
     const fresh = thread.line(line);
     if (fresh && line.n > known.last && line.author !== "user") announce(line.text);
@@ -89,16 +106,23 @@ function stateCame(frame, mine) {
   const before = states.get(frame.conversation);
   states.set(frame.conversation, frame);
   if (!mine) return;
-  if (before && before.person !== frame.person) announce(w(frame.person ? "person_note" : "back_note"));
+  if (before && before.person !== frame.person)
+    announce(w(frame.person ? "person_note" : "back_note"));
   showState();
   // A reply that ended without a line (its scope was left, nothing was shown) has no frame to stay.
-  if (!frame.busy) setTimeout(() => { if (states.get(current) === frame) thread.clearFrames(); }, 1_500);
+  if (!frame.busy)
+    setTimeout(() => {
+      if (states.get(current) === frame) thread.clearFrames();
+    }, 1_500);
 }
 
 function refused(frame, mine) {
   const { conversation, id, code, text } = frame;
   const message = id && store.outbox(conversation ?? current).find((known) => known.id === id);
-  if (!message) { console.warn("the server refused a frame:", code, text); return; }
+  if (!message) {
+    console.warn("the server refused a frame:", code, text);
+    return;
+  }
   if (["unavailable", "internal"].includes(code)) {
     setTimeout(() => transmit(conversation, message), frame.retry_after_ms ?? RETRY_MS);
   } else if (code === "hello_first") {
@@ -109,7 +133,7 @@ function refused(frame, mine) {
   }
 }
 
-// ---- frames to the server -------------------------------------------------------------------------
+// ---- frames to the server -----------------------------------------------------------------------
 
 function hello(conversation) {
   const have = conversation === current ? Math.max(thread.lastN(), starts.get(current) ?? 0) : 0;
@@ -124,8 +148,13 @@ function transmit(conversation, message) {
   connection.send({ type: "message", conversation, id, text, quoted: quote });
 }
 
+/** Without half characters, which no JSON may carry. */
+function wellFormed(text) {
+  return text.toWellFormed?.() ?? text;
+}
+
 function send() {
-  const text = input.value.trim();
+  const text = wellFormed(input.value.trim());
   if (!text) return;
   const message = { id: store.newId(), text, quoted, at: Date.now() };
   store.post(current, message);
@@ -150,7 +179,16 @@ function stop() {
 function act(name, line, button) {
   if (!line) return;
   if (name === "up" || name === "down") {
-    if (!connection.send({ type: "feedback", conversation: current, reply: line.id, verdict: name, text: "" })) return;
+    if (
+      !connection.send({
+        type: "feedback",
+        conversation: current,
+        reply: line.id,
+        verdict: name,
+        text: "",
+      })
+    )
+      return;
     store.setVerdict(current, line.id, name);
     for (const other of button.parentElement.querySelectorAll("[aria-pressed]")) {
       other.setAttribute("aria-pressed", String(other === button));
@@ -160,14 +198,18 @@ function act(name, line, button) {
     quote(String(getSelection()).trim() || line.text);
     input.focus();
   } else if (name === "edit" || name === "discard") {
-    if (name === "edit") { input.value = line.text; fit(); input.focus(); }
+    if (name === "edit") {
+      input.value = line.text;
+      fit();
+      input.focus();
+    }
     store.posted(current, line.id);
     thread.drop(line.id);
     showState();
   }
 }
 
-// ---- conversations --------------------------------------------------------------------------------
+// ---- conversations ------------------------------------------------------------------------------
 
 function open(id) {
   current = id;
@@ -188,12 +230,16 @@ function open(id) {
 }
 
 function latest() {
-  return store.conversations().slice(0, FOLLOWED_MAX).map(({ id }) => id);
+  return store
+    .conversations()
+    .slice(0, FOLLOWED_MAX)
+    .map(({ id }) => id);
 }
 
 function followAll() {
   for (const id of latest()) {
-    if (!connection.follows.has(id) && connection.follows.size < OPENED_MAX) connection.follow(id, () => hello(id));
+    if (!connection.follows.has(id) && connection.follows.size < OPENED_MAX)
+      connection.follow(id, () => hello(id));
   }
 }
 
@@ -211,7 +257,7 @@ async function showMore() {
   scroll.scrollTop = scroll.scrollHeight - fromEnd;
 }
 
-// ---- what is shown --------------------------------------------------------------------------------
+// ---- what is shown ------------------------------------------------------------------------------
 
 function note() {
   return w(connection.status === "open" ? "pending" : "waiting");
@@ -232,7 +278,11 @@ function showEarlier() {
 
 /** Once for all frames that came together. */
 function showSoon() {
-  soon ||= requestAnimationFrame(() => { soon = 0; showState(); showList(); });
+  soon ||= requestAnimationFrame(() => {
+    soon = 0;
+    showState();
+    showList();
+  });
 }
 
 function showState() {
@@ -241,7 +291,8 @@ function showState() {
   const online = connection.status === "open";
   let mode = online ? "ready" : connection.status;
   if (online && state?.person) mode = "person";
-  else if (online && busy) mode = [...thread.frames.values()].some((frame) => frame.text) ? "writing" : "thinking";
+  else if (online && busy)
+    mode = [...thread.frames.values()].some((frame) => frame.text) ? "writing" : "thinking";
   by("state").dataset.state = mode;
   by("state-text").textContent = w(mode);
   thread.thinking(online && busy && !state?.person);
@@ -254,40 +305,11 @@ function showState() {
   for (const message of thread.pending.values()) thread.message(message, note());
 }
 
-function showList(anew = false) {
-  const list = by("list");
-  const kept = store.conversations();
-  const now = JSON.stringify([locale(), current, kept.map(({ id, title, unread }) => [id, title, unread, store.outbox(id).length])]);
-  // Rebuilding takes the button from under a finger: only when there is something new to show.
-  if (now === listed && !anew) return;
-  listed = now;
-  list.replaceChildren(...kept.map((one) => {
-    const row = element("li", one.id === current ? "here" : "");
-    const choose = element("button", "choose");
-    choose.type = "button";
-    if (one.id === current) choose.setAttribute("aria-current", "true");
-    choose.append(element("span", "name", one.title || w("untitled")));
-    if (store.outbox(one.id).length) choose.append(element("span", "waits"));
-    else if (one.unread) choose.append(element("span", "waits unread"));
-    choose.addEventListener("click", () => open(one.id));
-    const remove = element("button", "icon small remove");
-    remove.type = "button";
-    remove.setAttribute("aria-label", w("remove"));
-    remove.title = w("remove");
-    remove.append(icon("close"));
-    remove.addEventListener("click", () => forget(one.id, remove));
-    row.append(choose, remove);
-    return row;
-  }));
+function showList() {
+  side.show(current, locale());
 }
 
-function forget(id, button) {
-  if (!button.classList.contains("sure")) {
-    button.classList.add("sure");
-    button.replaceChildren(element("span", "", w("remove_sure")));
-    setTimeout(() => showList(true), 4_000);
-    return;
-  }
+function forget(id) {
   store.forget(id);
   connection.follows.delete(id);
   if (id === current) open(store.conversations()[0]?.id ?? store.newId());
@@ -295,16 +317,22 @@ function forget(id, button) {
 }
 
 function showIdeas() {
-  by("ideas").replaceChildren(...[1, 2, 3].map((n) => {
-    const idea = element("button", "idea", w(`idea_${n}`));
-    idea.type = "button";
-    idea.addEventListener("click", () => { input.value = w(`idea_${n}_text`); typed(); input.focus(); });
-    return idea;
-  }));
+  by("ideas").replaceChildren(
+    ...[1, 2, 3].map((n) => {
+      const idea = element("button", "idea", w(`idea_${n}`));
+      idea.type = "button";
+      idea.addEventListener("click", () => {
+        input.value = w(`idea_${n}_text`);
+        typed();
+        input.focus();
+      });
+      return idea;
+    }),
+  );
 }
 
 function quote(text) {
-  quoted = text.slice(0, QUOTE_CHARS_MAX);
+  quoted = wellFormed(text.slice(0, QUOTE_CHARS_MAX));
   by("quote").hidden = !quoted;
   by("quote-text").textContent = quoted;
 }
@@ -345,9 +373,12 @@ function retranslate() {
   showState();
 }
 
-// ---- hands ----------------------------------------------------------------------------------------
+// ---- hands --------------------------------------------------------------------------------------
 
-by("composer").addEventListener("submit", (event) => { event.preventDefault(); send(); });
+by("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  send();
+});
 input.addEventListener("keydown", (event) => {
   // While an input method composes, Enter chooses a word.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
@@ -356,18 +387,36 @@ input.addEventListener("keydown", (event) => {
 });
 input.addEventListener("input", typed);
 by("stop").addEventListener("click", stop);
-by("unquote").addEventListener("click", () => { quote(""); input.focus(); });
-by("new").addEventListener("click", () => { open(store.newId()); input.focus(); });
-by("side-open").addEventListener("click", () => { drawer(true); by("side-close").focus(); });
-by("side-close").addEventListener("click", () => { drawer(false); by("side-open").focus(); });
+by("unquote").addEventListener("click", () => {
+  quote("");
+  input.focus();
+});
+by("new").addEventListener("click", () => {
+  open(store.newId());
+  input.focus();
+});
+by("side-open").addEventListener("click", () => {
+  drawer(true);
+  by("side-close").focus();
+});
+by("side-close").addEventListener("click", () => {
+  drawer(false);
+  by("side-open").focus();
+});
 by("scrim").addEventListener("click", () => drawer(false));
 by("theme").addEventListener("click", () => window.toggleTheme());
-by("language").addEventListener("click", () => { toggleLanguage(); retranslate(); });
+by("language").addEventListener("click", () => {
+  toggleLanguage();
+  retranslate();
+});
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && drawn) drawer(false);
 });
 window.addEventListener("storage", (event) => {
-  if (event.key?.startsWith("chat:c:") || event.key?.startsWith("chat:o:")) { followAll(); showList(); }
+  if (event.key?.startsWith("chat:c:") || event.key?.startsWith("chat:o:")) {
+    followAll();
+    showList();
+  }
 });
 window.addEventListener("resize", fit);
 

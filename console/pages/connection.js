@@ -21,9 +21,13 @@ export class Connection {
     setInterval(() => this.beat(), PING_EVERY_MS);
     window.addEventListener("online", () => this.now());
     window.addEventListener("offline", () => this.socket?.close());
-    document.addEventListener("visibilitychange", () => { if (!document.hidden) this.now(); });
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) this.now();
+    });
     window.addEventListener("pagehide", () => this.socket?.close());
-    window.addEventListener("pageshow", (event) => { if (event.persisted) this.now(); });
+    window.addEventListener("pageshow", (event) => {
+      if (event.persisted) this.now();
+    });
     this.open();
   }
 
@@ -51,7 +55,9 @@ export class Connection {
 
   open() {
     clearTimeout(this.timer);
-    const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/chat`);
+    const socket = new WebSocket(
+      `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/chat`,
+    );
     this.socket = socket;
     this.heard = Date.now();
     socket.addEventListener("open", () => {
@@ -65,21 +71,32 @@ export class Connection {
       this.heard = Date.now();
       this.failures = 0;
       let frame = null;
-      try { frame = JSON.parse(event.data); } catch { return; }
+      try {
+        frame = JSON.parse(event.data);
+      } catch {
+        return;
+      }
       this.onFrame(frame);
     });
-    socket.addEventListener("close", (event) => { if (socket === this.socket) this.closed(event.code); });
+    socket.addEventListener("close", (event) => {
+      if (socket === this.socket) this.closed(event.code);
+    });
   }
 
   closed(code) {
     this.socket = null;
     this.set("offline");
     // Spread out, so that all pages do not come back in the same instant after a restart.
-    const wait = Math.min(WAIT_MS_MAX, WAIT_MS_MIN * 1.7 ** this.failures) * (0.6 + Math.random() * 0.8);
+    const wait =
+      Math.min(WAIT_MS_MAX, WAIT_MS_MIN * 1.7 ** this.failures) * (0.6 + Math.random() * 0.8);
     this.failures += 1;
     const again = () => this.open();
     if (code === NO_PERSON) {
-      fetch("/api/person", { method: "POST" }).catch(() => null).then(() => { this.timer = setTimeout(again, wait); });
+      fetch("/api/person", { method: "POST" })
+        .catch(() => null)
+        .then(() => {
+          this.timer = setTimeout(again, wait);
+        });
     } else {
       this.timer = setTimeout(again, wait);
     }
@@ -87,7 +104,10 @@ export class Connection {
 
   /** Try at once instead of waiting, if there is no connection. */
   now() {
-    if (this.socket !== null) { this.beat(); return; }
+    if (this.socket !== null) {
+      this.beat();
+      return;
+    }
     this.failures = 0;
     this.open();
   }

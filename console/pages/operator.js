@@ -15,15 +15,26 @@ let timer = 0;
 let polling = false;
 let again = false; // something happened while a poll was under way
 
-const thread = new Thread({ scroll: by("scroll"), thread: by("thread"), pill: by("pill"), actions: ["copy"], onAction: act });
+const thread = new Thread({
+  scroll: by("scroll"),
+  thread: by("thread"),
+  pill: by("pill"),
+  actions: ["copy"],
+  onAction: act,
+});
 
 class SignedOut extends Error {}
 class Refused extends Error {}
 
 async function call(path, body) {
-  const request = body === undefined ? {} : {
-    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
-  };
+  const request =
+    body === undefined
+      ? {}
+      : {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify(body),
+        };
   const answer = await fetch(path, request);
   const said = await answer.json();
   if (answer.status === 401 || answer.status === 403) throw new SignedOut(said.text);
@@ -34,7 +45,7 @@ async function call(path, body) {
 
 const path = (session, what) => `/api/operator/sessions/${encodeURIComponent(session)}/${what}`;
 
-// ---- the loop ---------------------------------------------------------------------------------------
+// ---- the loop -----------------------------------------------------------------------------------
 
 async function poll() {
   clearTimeout(timer);
@@ -65,7 +76,9 @@ async function readLines(session) {
     for (const line of page.lines) {
       thread.line(line);
       // A said text comes back under the reply's id, which only the server knows.
-      const said = line.author === "operator" && [...thread.pending.values()].find((one) => one.text === line.text);
+      const said =
+        line.author === "operator" &&
+        [...thread.pending.values()].find((one) => one.text === line.text);
       if (said) thread.drop(said.id);
     }
     if (!page.more) return;
@@ -86,7 +99,7 @@ async function deliver() {
   }
 }
 
-// ---- what is shown ------------------------------------------------------------------------------------
+// ---- what is shown ------------------------------------------------------------------------------
 
 function showLogin() {
   clearTimeout(timer);
@@ -111,19 +124,24 @@ function showApp() {
 }
 
 function showList() {
-  by("list").replaceChildren(...sessions.map((one) => {
-    const row = element("li", one.session_id === chosen ? "here" : "");
-    const button = element("button", "choose");
-    button.type = "button";
-    button.dataset.session = one.session_id;
-    const head = element("span", "head");
-    head.append(element("span", "who", name(one.session_id)), element("time", "", clock(one.since_ms)));
-    button.append(head, element("span", "said", one.last_text));
-    if (one.waiting) button.append(element("span", "count", `${one.waiting} ${w("unanswered")}`));
-    button.addEventListener("click", () => choose(one.session_id));
-    row.append(button);
-    return row;
-  }));
+  by("list").replaceChildren(
+    ...sessions.map((one) => {
+      const row = element("li", one.session_id === chosen ? "here" : "");
+      const button = element("button", "choose");
+      button.type = "button";
+      button.dataset.session = one.session_id;
+      const head = element("span", "head");
+      head.append(
+        element("span", "who", name(one.session_id)),
+        element("time", "", clock(one.since_ms)),
+      );
+      button.append(head, element("span", "said", one.last_text));
+      if (one.waiting) button.append(element("span", "count", `${one.waiting} ${w("unanswered")}`));
+      button.addEventListener("click", () => choose(one.session_id));
+      row.append(button);
+      return row;
+    }),
+  );
 }
 
 /** People have no names here: the end of the pseudonym tells one from another. */
@@ -140,7 +158,7 @@ function choose(session) {
   if (window.matchMedia("(min-width: 760px)").matches) input.focus();
 }
 
-// ---- hands --------------------------------------------------------------------------------------------
+// ---- hands --------------------------------------------------------------------------------------
 
 function say() {
   const text = input.value.trim();
@@ -154,7 +172,11 @@ function say() {
 }
 
 function act(what, message) {
-  if (what === "edit") { input.value = message.text; typed(); input.focus(); }
+  if (what === "edit") {
+    input.value = message.text;
+    typed();
+    input.focus();
+  }
   thread.drop(message.id);
 }
 
@@ -193,7 +215,10 @@ function typed() {
 }
 
 by("login").addEventListener("submit", signIn);
-by("composer").addEventListener("submit", (event) => { event.preventDefault(); say(); });
+by("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  say();
+});
 input.addEventListener("input", typed);
 input.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
@@ -201,7 +226,11 @@ input.addEventListener("keydown", (event) => {
   say();
 });
 by("hand-back").addEventListener("click", handBack);
-by("back").addEventListener("click", () => { chosen = null; thread.clear(); showApp(); });
+by("back").addEventListener("click", () => {
+  chosen = null;
+  thread.clear();
+  showApp();
+});
 by("theme").addEventListener("click", () => window.toggleTheme());
 by("language").addEventListener("click", () => {
   toggleLanguage();

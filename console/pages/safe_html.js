@@ -2,11 +2,44 @@
 // checked it already, and this holds even if it had not. Nothing of the input's own nodes is used.
 
 const PLAIN = new Set([
-  "P", "BR", "STRONG", "EM", "S", "DEL", "CODE", "PRE", "UL", "OL", "LI", "BLOCKQUOTE", "HR",
-  "H1", "H2", "H3", "H4", "H5", "H6", "A", "TABLE", "THEAD", "TBODY", "TR", "TH", "TD",
+  "P",
+  "BR",
+  "STRONG",
+  "EM",
+  "S",
+  "DEL",
+  "CODE",
+  "PRE",
+  "UL",
+  "OL",
+  "LI",
+  "BLOCKQUOTE",
+  "HR",
+  "H1",
+  "H2",
+  "H3",
+  "H4",
+  "H5",
+  "H6",
+  "A",
+  "TABLE",
+  "THEAD",
+  "TBODY",
+  "TR",
+  "TH",
+  "TD",
 ]);
 // Their text is no text: a script's source would be shown to the reader.
-const DROPPED = new Set(["SCRIPT", "STYLE", "TEMPLATE", "IFRAME", "OBJECT", "NOSCRIPT", "SVG", "MATH"]);
+const DROPPED = new Set([
+  "SCRIPT",
+  "STYLE",
+  "TEMPLATE",
+  "IFRAME",
+  "OBJECT",
+  "NOSCRIPT",
+  "SVG",
+  "MATH",
+]);
 const DEPTH_MAX = 60;
 
 /** A DocumentFragment with what is allowed of `html`. */

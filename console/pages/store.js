@@ -4,36 +4,58 @@
 const memory = new Map();
 
 function get(key) {
-  try { return localStorage.getItem(key) ?? memory.get(key) ?? null; } catch { return memory.get(key) ?? null; }
+  try {
+    return localStorage.getItem(key) ?? memory.get(key) ?? null;
+  } catch {
+    return memory.get(key) ?? null;
+  }
 }
 
 function put(key, value) {
   // Without storage (private window, full disk) the page still works until it is closed.
   memory.set(key, value);
-  try { localStorage.setItem(key, value); memory.delete(key); } catch { /* kept in memory */ }
+  try {
+    localStorage.setItem(key, value);
+    memory.delete(key);
+  } catch {
+    /* kept in memory */
+  }
 }
 
 function drop(key) {
   memory.delete(key);
-  try { localStorage.removeItem(key); } catch { /* nothing was kept */ }
+  try {
+    localStorage.removeItem(key);
+  } catch {
+    /* nothing was kept */
+  }
 }
 
 function keys(prefix) {
   const found = new Set([...memory.keys()].filter((key) => key.startsWith(prefix)));
   try {
     for (const key of Object.keys(localStorage)) if (key.startsWith(prefix)) found.add(key);
-  } catch { /* memory only */ }
+  } catch {
+    /* memory only */
+  }
   return [...found];
 }
 
 function parsed(key) {
-  try { return JSON.parse(get(key)); } catch { return null; }
+  try {
+    return JSON.parse(get(key));
+  } catch {
+    return null;
+  }
 }
 
 /** 22 random characters of the alphabet that the server takes. */
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+  return btoa(String.fromCharCode(...bytes))
+    .replace(/\+/g, "-")
+    .replace(/\//g, "_")
+    .replace(/=+$/, "");
 }
 
 /** All conversations, the latest first: {id, title, at, last}. `last`: the last line seen. */
@@ -54,15 +76,24 @@ export function keep(id, changes) {
 /** Forget it in this browser; the server keeps its log. */
 export function forget(id) {
   drop(`chat:c:${id}`);
-  for (const key of [...keys(`chat:d:${id}`), ...keys(`chat:o:${id}:`), ...keys(`chat:v:${id}:`)]) drop(key);
+  for (const key of [...keys(`chat:d:${id}`), ...keys(`chat:o:${id}:`), ...keys(`chat:v:${id}:`)])
+    drop(key);
 }
 
 export function current() {
-  try { return sessionStorage.getItem("chat:current") || get("chat:current"); } catch { return get("chat:current"); }
+  try {
+    return sessionStorage.getItem("chat:current") || get("chat:current");
+  } catch {
+    return get("chat:current");
+  }
 }
 
 export function setCurrent(id) {
-  try { sessionStorage.setItem("chat:current", id); } catch { /* the other copy is enough */ }
+  try {
+    sessionStorage.setItem("chat:current", id);
+  } catch {
+    /* the other copy is enough */
+  }
   put("chat:current", id);
 }
 

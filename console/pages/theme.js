@@ -5,7 +5,11 @@
   const asked = window.matchMedia("(prefers-color-scheme: dark)");
 
   function kept() {
-    try { return localStorage.getItem("theme"); } catch { return null; }
+    try {
+      return localStorage.getItem("theme");
+    } catch {
+      return null;
+    }
   }
 
   function show() {
@@ -19,7 +23,9 @@
       if (next === (asked.matches ? "dark" : "light")) localStorage.removeItem("theme");
       else localStorage.setItem("theme", next);
       show();
-    } catch { root.dataset.theme = next; }
+    } catch {
+      root.dataset.theme = next;
+    }
   };
 
   asked.addEventListener("change", show);

@@ -1,6 +1,6 @@
 // Shows one conversation: lines by number, then open replies, then messages on their way. Used by
-// the chat and by the operators' page. Elements are kept and changed in place, so that selecting and
-// scrolling survive a streaming reply.
+// the chat and by the operators' page. Elements are kept and changed in place, so that selecting
+// and scrolling survive a streaming reply.
 
 import { safe } from "/static/safe_html.js";
 import { clock, day, w } from "/static/words.js";
@@ -25,19 +25,27 @@ export function element(tag, className, text) {
 
 export class Thread {
   /**
-   * `scroll` holds `thread`; `pill` is shown when something new is below. `actions`: which buttons a
-   * bot's line gets: {copy, quote, up, down}; `onAction(name, line)`; `verdict(lineId)`.
+   * `scroll` holds `thread`; `pill` is shown when something new is below. `actions`: the buttons of
+   * a bot's line, of copy, quote, up, down; `onAction(name, line)`; `verdict(lineId)`.
    */
   constructor({ scroll, thread, pill, actions = [], onAction = () => {}, verdict = () => null }) {
     Object.assign(this, { scroll, thread, pill, actions, onAction, verdict });
     this.following = true;
-    scroll.addEventListener("scroll", () => {
-      this.following = this.nearEnd();
-      if (this.following) pill.hidden = true;
-    }, { passive: true });
+    scroll.addEventListener(
+      "scroll",
+      () => {
+        this.following = this.nearEnd();
+        if (this.following) pill.hidden = true;
+      },
+      { passive: true },
+    );
     pill.addEventListener("click", () => this.toEnd(true));
-    new ResizeObserver(() => { if (this.following) this.toEnd(); }).observe(thread);
-    new ResizeObserver(() => { if (this.following) this.toEnd(); }).observe(scroll);
+    new ResizeObserver(() => {
+      if (this.following) this.toEnd();
+    }).observe(thread);
+    new ResizeObserver(() => {
+      if (this.following) this.toEnd();
+    }).observe(scroll);
     thread.addEventListener("click", (event) => this.clicked(event));
     this.clear();
   }
@@ -126,7 +134,8 @@ export class Thread {
       button.dataset.action = name;
       button.title = w(name);
       button.setAttribute("aria-label", w(name));
-      if (name === "up" || name === "down") button.setAttribute("aria-pressed", String(given === name));
+      if (name === "up" || name === "down")
+        button.setAttribute("aria-pressed", String(given === name));
       button.append(icon(name === "down" ? "thumb-down" : name));
       foot.append(button);
     }
@@ -156,7 +165,11 @@ export class Thread {
   frame(frame) {
     if (this.ids.has(frame.reply)) return;
     const known = this.frames.get(frame.reply);
-    if (known && (known.attempt > frame.attempt || (known.attempt === frame.attempt && known.n >= frame.n))) return;
+    if (
+      known &&
+      (known.attempt > frame.attempt || (known.attempt === frame.attempt && known.n >= frame.n))
+    )
+      return;
     this.frames.set(frame.reply, frame);
     let box = this.find(this.open, frame.reply);
     if (!box) {
@@ -240,7 +253,10 @@ export class Thread {
     this.following = true;
     this.pill.hidden = true;
     const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-    this.scroll.scrollTo({ top: this.scroll.scrollHeight, behavior: smooth && !calm ? "smooth" : "instant" });
+    this.scroll.scrollTo({
+      top: this.scroll.scrollHeight,
+      behavior: smooth && !calm ? "smooth" : "instant",
+    });
   }
 
   grew(own) {
@@ -283,7 +299,8 @@ function fill(box, html) {
   const now = [...made.childNodes];
   const before = [...box.childNodes];
   let same = 0;
-  while (same < now.length && same < before.length && before[same].isEqualNode(now[same])) same += 1;
+  while (same < now.length && same < before.length && before[same].isEqualNode(now[same]))
+    same += 1;
   for (const old of before.slice(same)) old.remove();
   box.append(...now.slice(same));
 }

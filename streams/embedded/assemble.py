@@ -94,7 +94,6 @@ def assemble(settings: Settings, *, env: Mapping[str, str]) -> Embedded:
         skills=skills,
     )
     host = EmbeddedHost(
-        store,
         pipeline,
         clock=clock,
         performers=performers,

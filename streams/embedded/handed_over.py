@@ -47,4 +47,9 @@ class HandedOverSessions:
 
 def is_handed_over(flow: Flow, session: Session) -> bool:
     """Whether a person has taken the session over."""
-    return not flow.hands_over.isdisjoint(flow.path(session.state))
+    try:
+        path = flow.path(session.state)
+    except KeyError:
+        # Its next event takes it over into this flow, which does not have the state it stands in.
+        return False
+    return not flow.hands_over.isdisjoint(path)

@@ -2,8 +2,8 @@
 
 Channels put messages in through a `Gateway`; each turn of `_pump` commits what has come since
 (group commit), and only then acknowledges it, starts runners, calls channels and shows lines. What
-runners and channels come back with goes in at the top again. The names of `CrashPoint` stand where a death
-would leave that state behind.
+runners and channels come back with goes in at the top again. The names of `CrashPoint` stand where
+a death would leave that state behind.
 
 It decides nothing about a session: that is `engine.step`, through `streams.embedded.pipeline`.
 """
@@ -37,7 +37,6 @@ from streams.embedded.handed_over import HandedOverSessions, is_handed_over
 from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
 from streams.embedded.pipeline import Called, Decided, Pipeline
-from streams.embedded.store import Store
 from streams.host_state import HandedOver, HostState
 from streams.ingress import Ingress, Taken
 
@@ -62,7 +61,6 @@ class EmbeddedHost:
 
     def __init__(
         self,
-        store: Store,
         pipeline: Pipeline,
         *,
         clock: HostClock,
@@ -72,7 +70,7 @@ class EmbeddedHost:
         batch_max: int = 256,
     ) -> None:
         self._batch_max = batch_max
-        self._store = store
+        self._store = pipeline.store
         self._pipeline = pipeline
         self._clock = clock
         self._performers = performers

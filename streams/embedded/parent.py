@@ -24,6 +24,8 @@ PAUSE_S = (0.0, 0.0, 0.0, 0.5, 1.0, 2.0, 5.0)
 GIVE_UP = 30
 """Deaths in a row after which a restart helps nobody: whoever runs the parent must look."""
 CALM_S = 60.0
+STOP_MARGIN_S = 5.0
+"""Beyond the time that the engine itself may take to stop."""
 FINAL_CODES = frozenset({0, 1, 2, 3, 6})
 """Exit codes with which the engine says that a restart would end the same way."""
 
@@ -79,12 +81,14 @@ class Parent:
                     child.wait()
         finally:
             reader.close()
+            assert child.stdin is not None
+            child.stdin.close()
         return child.returncode
 
     def _stop(self, child: "subprocess.Popen[bytes]") -> int:
         child.send_signal(signal.SIGTERM)
         try:
-            return child.wait(timeout=self.drain_s + 5)
+            return child.wait(timeout=self.drain_s + STOP_MARGIN_S)
         except subprocess.TimeoutExpired:
             self.say("the engine did not stop in time: killing it; nothing that was taken is lost")
             child.kill()

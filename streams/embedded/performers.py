@@ -137,4 +137,4 @@ class Performers:
 
 
 async def _nobody(request: RunnerRequest) -> Outcome:
-    return failure(request, "refused", "no runner for this is configured")
+    return failure(request, "refused", detail="no runner for this is configured")

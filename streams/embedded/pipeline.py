@@ -102,7 +102,7 @@ class Pipeline:
         outbox: frozenset[str],
         stepping: Callable[[str], None],
     ) -> None:
-        self._store = store
+        self.store = store
         self._make_egress = egress
         self._build = build
         self._outbox = outbox
@@ -128,7 +128,7 @@ class Pipeline:
         `standing`: the event at which the last process died. Used at the start, and whenever a
         commit failed. Raises Unavailable where the log cannot be written.
         """
-        store = self._store
+        store = self.store
         self.sessions = self._new_sessions()
         self.egress = self._make_egress()
         self.deadlines = Deadlines()
@@ -155,8 +155,8 @@ class Pipeline:
     def _requests(self) -> list[RunnerRequest]:
         """What sessions still await of runners: the step record is the place of record for it."""
         found = []
-        for session_id, _ in self._store.deadlines():
-            value = self._store.get(session_id) or b""
+        for session_id, _ in self.store.deadlines():
+            value = self.store.get(session_id) or b""
             try:
                 session = codec.decode_session(value)
                 effects = self._effects(session)
@@ -175,7 +175,7 @@ class Pipeline:
         for back in STEPS_BACK:
             if len(found) == len(wanted):
                 break
-            rows = self._store.steps(session.id, after_seq=session.seq - back, limit=back)
+            rows = self.store.steps(session.id, after_seq=session.seq - back, limit=back)
             effects = [e for row in rows for e in codec.decode_step(row.value).effects]
             found = {e.id: e for e in effects if e.id in wanted}
         return list(found.values())
@@ -216,7 +216,7 @@ class Pipeline:
     def commit(self, decided: Decided) -> None:
         """Make it durable in one transaction. Raises Unavailable (nothing of it is) or Conflict."""
         batch, at_ms = decided.batch, decided.at_ms
-        with self._store.transaction(self._owner) as tx:
+        with self.store.transaction(self._owner) as tx:
             if decided.appends:
                 offsets = tx.append(decided.appends, at_ms=at_ms)
                 if offsets[0] != decided.first_offset:
@@ -230,7 +230,7 @@ class Pipeline:
                 tx.put_watermark(batch.watermark)
             if decided.deaths is not None:
                 event_id, deaths = decided.deaths
-                tx.put_deaths(decided.first_offset, event_id, deaths)
+                tx.put_deaths(decided.first_offset, event_id, deaths=deaths)
 
     def confirm(self, decided: Decided) -> None:
         """It is durable: memory may rely on it."""
@@ -243,7 +243,7 @@ class Pipeline:
 
     def _new_sessions(self) -> Sessions:
         return Sessions(
-            PARTITION, load=self._store.get, build=self._build, before_step=self._stepping
+            PARTITION, load=self.store.get, build=self._build, before_step=self._stepping
         )
 
     def _decided(self, now_ms: int) -> Decided:
@@ -291,7 +291,7 @@ class Pipeline:
                 decided.appends.append(event)
 
     def _activate_last(self) -> None:
-        control = self._store.last_control(up_to=self._store.watermark(PARTITION))
+        control = self.store.last_control(up_to=self.store.watermark(PARTITION))
         if control is None:
             return
         event = codec.decode_event(control.value)
@@ -306,7 +306,7 @@ class Pipeline:
 
     def _require_applied(self, ref: FlowRef) -> None:
         """Events that the missing version was to step cannot be stepped by another."""
-        missing = self._store.head(PARTITION) - self._store.watermark(PARTITION)
+        missing = self.store.head(PARTITION) - self.store.watermark(PARTITION)
         if missing:
             raise Refused(
                 f"{missing} events of the log are not applied yet, and flow {ref}, which was "
@@ -316,8 +316,8 @@ class Pipeline:
     def _catch_up(self, now_ms: int) -> None:
         """Step what is in the log beyond the watermark: a log that was copied or restored."""
         while True:
-            after = self._store.watermark(PARTITION)
-            records = self._store.read(PARTITION, after=after, limit=READ_MAX)
+            after = self.store.watermark(PARTITION)
+            records = self.store.read(PARTITION, after=after, limit=READ_MAX)
             if not records:
                 return
             decided = Decided(now_ms, self._offset + 1)

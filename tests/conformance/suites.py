@@ -92,7 +92,7 @@ def fill(batch, n: int) -> None:  # type: ignore[no-untyped-def]
     batch.put_deliveries([a_delivery(A, n)])
     batch.put_lines([a_line(A, f"m{n}")])
     batch.put_dead_letters([a_letter(offset)])
-    batch.put_deaths(offset, an_event(A, n).event_id, 1)
+    batch.put_deaths(offset, an_event(A, n).event_id, deaths=1)
     batch.put_watermark(offset)
 
 
@@ -297,7 +297,7 @@ class LogSuite:
         first, second = an_event(A, 1).event_id, an_event(B, 2).event_id
         for offset, event_id, deaths in ((5, first, 1), (0, second, 1), (6, first, 2)):
             with log.transaction(owner) as batch:
-                batch.put_deaths(offset, event_id, deaths)
+                batch.put_deaths(offset, event_id, deaths=deaths)
         assert log.deaths() == [(0, second, 1), (6, first, 2)]
 
 

@@ -26,6 +26,8 @@ from tests.crash.people import Conversation, Person
 
 PAGE = 1_000
 CHANGES_NOTHING = ("duplicate", "late")
+NEVER = ("failed", "expired", "ignored")
+"""Ends that no message may come to here: its request was forgotten, or it came out of time."""
 
 
 @dataclass
@@ -143,6 +145,8 @@ def _judge_person(verdict: Verdict, conversation: Conversation, there: Told | No
             verdict.doubled.append(f"{place}: {key} was answered {answers} times")
         if end is not None and end.how == "answered" and not end.note and not answers:
             verdict.lost.append(f"{place}: {key} is answered and its answer is nowhere")
+        if end is not None and end.how in NEVER:
+            verdict.lost.append(f"{place}: {key} is {end.how}, although its model never fails")
         if end is not None:
             verdict.counted[f"messages {end.how}{f' ({end.note})' if end.note else ''}"] += 1
 

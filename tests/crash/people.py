@@ -78,7 +78,7 @@ class Conversation:
     stops: dict[str, Said] = field(default_factory=dict)
     streaming: str = ""  # the reply of the last frame
     faults: list[str] = field(default_factory=list)
-    asked_after: int = 0
+    asked_after: list[int] = field(default_factory=list)  # each hello on the present socket
     cursor: int | None = None  # on the present socket; None before its welcome
 
     @property
@@ -98,9 +98,10 @@ class Conversation:
         return sum(said.sent_s > since_s and said.text not in self.answers for said in recent)
 
     def welcome(self, frame: wire.Welcome) -> None:
-        if frame.last != self.asked_after:
+        if frame.last not in self.asked_after:
             self.faults.append(f"asked for lines after {self.asked_after}, got {frame.last}")
-        self.cursor = frame.last
+        # A hello may overtake the answer to the one before: only the last one's counts.
+        self.cursor = frame.last if frame.last == self.asked_after[-1] else None
 
     def line(self, frame: wire.LineFrame) -> None:
         if self.cursor is None:  # on its way before the hello that is being answered
@@ -174,7 +175,7 @@ class Person:
             self._ws = ws
             self.connects += 1
             for conversation in self.conversations:
-                conversation.cursor = None
+                conversation.asked_after.clear()
             for conversation in self.followed:
                 await self._hello(conversation, after=conversation.last)
                 for key, said in conversation.unacked:
@@ -283,7 +284,8 @@ class Person:
         await self._send(wire.Message(conversation=conversation.id, id=key, text=said.text))
 
     async def _hello(self, conversation: Conversation, *, after: int) -> None:
-        conversation.asked_after, conversation.cursor = after, None
+        conversation.asked_after.append(after)
+        conversation.cursor = None
         await self._send(wire.Hello(conversation=conversation.id, after=after))
 
     async def _send(self, frame: wire.FromClient) -> None:

@@ -40,7 +40,9 @@ class TestThirtyKills:
 
     def test_kills_landed_in_every_window(self, report: Report) -> None:
         assert len(report.kills) >= KILLS
-        assert {window: report.windows[window] for window in WINDOWS if not report.windows[window]} == {}
+        assert {
+            window: report.windows[window] for window in WINDOWS if not report.windows[window]
+        } == {}
 
     def test_there_was_something_to_lose(self, report: Report) -> None:
         assert report.verdict.counted["messages acknowledged"] > 100

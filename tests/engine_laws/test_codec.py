@@ -1,4 +1,4 @@
-"""The codec: what is read, what is refused, what is masked and sealed, and how old forms are read."""
+"""The codec: what is read or refused, masked or sealed, and how old forms are read."""
 
 from hashlib import blake2b
 from typing import Any

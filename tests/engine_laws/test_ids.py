@@ -1,4 +1,4 @@
-"""Derived ids: the same in any process, different for different things, leading to their session."""
+"""Derived ids: equal in any process, different for different things, leading to a session."""
 
 import subprocess
 import sys

@@ -3,7 +3,10 @@
 from pathlib import Path
 
 ENTRY_POINTS = {
-    "ai_assistant.flows": {"rogue": "tests.host_tests.rogue_flow:Rogue"},
+    "ai_assistant.flows": {
+        "rogue": "tests.host_tests.rogue_flow:Rogue",
+        "gaps": "tests.host_tests.gaps_flow:Gaps",
+    },
     "ai_assistant.skills": {},
 }
 

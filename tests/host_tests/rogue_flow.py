@@ -23,6 +23,8 @@ class Rogue(Assistant):
     def ask(self, turn: Turn) -> None:
         if turn.config.broken:
             misbehave(turn.text)
+            if turn.text == "flood":
+                turn.say("x" * 300_000, answers=False)
         turn.call_model("\n".join(turn.data.asked), within_s=turn.config.model_within_s)
 
 

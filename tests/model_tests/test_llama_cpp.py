@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -354,6 +355,19 @@ async def test_an_architecture_that_llama_cpp_does_not_know_is_refused(
 ) -> None:
     text = await refusal(altered(says, tmp_path, old=b"llama", new=b"lllma"))
     assert "cannot be used: llama.cpp cannot load it" in text
+    assert "unknown model architecture: 'lllma'" in text
+
+
+async def test_a_file_that_makes_llama_cpp_end_its_process_is_refused(
+    says: Path, tmp_path: Path
+) -> None:
+    layers = b"llama.block_count" + struct.pack("<I", 4)  # and its type, before the number
+    none = altered(
+        says, tmp_path, old=layers + struct.pack("<I", 2), new=layers + struct.pack("<I", 0)
+    )
+    text = await refusal(none)
+    assert "ends the process that loads it: it was ended by SIGABRT. llama-model.cpp:" in text
+    assert "GGML_ASSERT" in text
 
 
 async def test_a_template_that_is_broken_is_refused_at_start(tmp_path: Path) -> None:

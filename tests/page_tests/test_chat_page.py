@@ -237,7 +237,7 @@ async def test_every_word_exists_in_both_languages(open_page: Open) -> None:
     page = await open_page()
     source = await (await page.request.get(page.url + "static/words.js")).text()
     english, chinese = source.partition("\n};")[0].split("  zh: {")
-    keys = [set(re.findall(r"(\w+): \"", part)) for part in (english, chinese)]
+    keys = [set(re.findall(r"(\w+):\s+\"", part)) for part in (english, chinese)]
     assert keys[0] == keys[1]
 
 
@@ -423,6 +423,14 @@ async def test_an_answer_can_be_quoted(open_page: Open, host: MemoryHost) -> Non
     await answered(page, "summarise it")
     assert host.incoming[-1].quoted == "a long text"
     await expect(page.locator("#quote")).to_be_hidden()
+
+
+async def test_a_quote_is_never_cut_through_a_character(open_page: Open, host: MemoryHost) -> None:
+    page = await open_page()
+    await answered(page, "say: x" + "😀" * 1_500)
+    await page.click("button[data-action=quote]")
+    await answered(page, "summarise it")
+    assert host.incoming[-1].quoted.startswith("x😀😀")
 
 
 async def test_a_finished_answer_is_announced_to_screen_readers(open_page: Open) -> None:

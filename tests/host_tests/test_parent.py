@@ -1,0 +1,158 @@
+"""The parent process: it restarts, it kills what does not end, it gives up, it stops in order."""
+
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from streams.embedded import parent
+from streams.embedded.data_dir import GUARD_FILE
+from streams.embedded.guard import Guard
+from streams.embedded.parent import Parent
+from tests.channel_tests.clients import Client, person
+from tests.host_tests.folding import dispositions, folds, opened
+from tests.host_tests.plugins import installed
+from tests.host_tests.processes import COMMAND, Run, environment
+
+WATCHED = (sys.executable, "-m", "tests.host_tests.processes")
+
+
+async def ask(run: Run, text: str, cookie: str, n: int) -> str:
+    """Say it over a new socket, and read on to the n-th line of the bot."""
+    client = await Client.open(run, cookie)
+    await client.hello()
+    await client.say(f"message-{n:04}", text)
+    bots = 0
+    while bots < n:
+        line = await client.until("line", author="bot")
+        bots += 1
+    await client.close()
+    return str(line["text"])
+
+
+async def test_an_engine_that_is_killed_is_started_again_and_goes_on(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    with Run(env).listening() as run:
+        cookie = await person(run)
+        assert await ask(run, "hello", cookie, 1) == "hello"
+        killed = run.engine
+        killed.kill()
+        run.listening()
+        assert run.engine.pid != killed.pid
+        assert "was killed by SIGKILL; restarting it" in run.said
+        assert await ask(run, "and on", cookie, 2) == "and on"
+        assert run.stop() == 0
+    assert dispositions(run.data) == ["answered", "answered"]
+    folds(run.data)
+
+
+async def test_a_callback_that_never_ends_is_killed_and_its_message_set_aside(
+    tmp_path: Path,
+) -> None:
+    """The whole way: stuck, killed from outside three times, a dead letter, a word to the person."""
+    plugins = installed(tmp_path / "plugins")
+    env = environment(tmp_path, plugins, AI_ASSISTANT_FLOW__NAME="rogue")
+    engine = (*COMMAND, "--engine")
+    with Run(env, command=(*WATCHED, "0.6", *engine)).listening() as run:
+        cookie = await person(run)
+        for _ in range(3):
+            client = await Client.open(run, cookie)
+            await client.hello()
+            await client.say("message-0001", "hang")
+            await asyncio.to_thread(run.listening)  # as soon as it was killed and started again
+            await client.ws.wait_closed()
+        assert run.said.count("does not end: killing the engine") == 3
+        assert (await ask(run, "hang", cookie, 1)).startswith("Sorry")
+        assert await ask(run, "hello", cookie, 2) == "hello"
+        assert run.stop() == 0
+    log = opened(run.data)
+    (letter,) = log.dead_letters()
+    assert "died each time it stepped" in letter.error
+    log.close()
+    assert dispositions(run.data) == ["answered"]
+
+
+async def test_a_stop_of_the_parent_stops_the_engine_in_order(tmp_path: Path) -> None:
+    with Run(environment(tmp_path)).listening() as run:
+        engine = run.engine
+        assert run.stop() == 0
+        assert not engine.is_running()
+
+
+async def test_an_engine_whose_parent_is_gone_stops_by_itself(tmp_path: Path) -> None:
+    with Run(environment(tmp_path)).listening() as run:
+        engine = run.engine
+        run.process.kill()
+        run.process.wait()
+        await asyncio.to_thread(psutil.wait_procs, [engine], timeout=20)
+        assert not engine.is_running()
+    with Run(environment(tmp_path)).listening() as again:  # and lets go of the directory
+        assert again.stop() == 0
+
+
+# ---- without an engine: what the parent makes of a child's end ---------------------------------
+
+
+def supervise(tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
+    """The parent's code and words, with a child that runs `script` and no pauses."""
+    monkeypatch.setattr(parent, "PAUSE_S", (0.0,))
+    monkeypatch.setattr(parent, "LOOK_EVERY_S", 0.02)
+    said: list[str] = []
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    made = Parent(
+        command=[sys.executable, "-c", script],
+        guard=tmp_path / GUARD_FILE,
+        drain_s=0.2,
+        say=said.append,
+        stall_s=0.3,
+    )
+    try:
+        return made.run(), said
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
+            signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 6])
+def test_a_child_that_says_that_a_restart_helps_nobody_is_not_restarted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    assert supervise(tmp_path, f"raise SystemExit({code})", monkeypatch) == (code, [])
+
+
+def test_after_many_deaths_in_a_row_the_parent_gives_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parent, "GIVE_UP", 4)
+    code, said = supervise(tmp_path, "import os; os._exit(9)", monkeypatch)
+    assert code == 70
+    assert said[:3] == ["the engine ended with code 9; restarting it"] * 3
+    assert said[3:] == ["the engine died 4 times in a row: giving up"]
+
+
+def test_what_the_last_engine_died_at_does_not_make_the_next_one_look_stuck(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take longer to start than a step may take."""
+    Guard(tmp_path / GUARD_FILE).stepping("webchat:web:k1:x/1")
+    code, said = supervise(tmp_path, "import time; time.sleep(0.8)", monkeypatch)
+    assert (code, said) == (0, [])
+
+
+def test_a_child_that_does_not_stop_in_time_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+    )
+    monkeypatch.setattr(parent, "STOP_MARGIN_S", 0.3)
+    began_s = time.monotonic()
+    code, said = supervise(tmp_path, script, monkeypatch)
+    assert code == 0
+    assert said == ["the engine did not stop in time: killing it; nothing that was taken is lost"]
+    assert time.monotonic() - began_s < 10
