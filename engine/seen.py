@@ -33,7 +33,7 @@ def contains(seen: bytes, event_id: str) -> bool:
     )
 
 
-def full(seen: bytes, now_ms: int, limit: int) -> bool:
+def full(seen: bytes, limit: int, *, now_ms: int) -> bool:
     """Whether as many ids as `limit` were taken in the last 25 h (or a little longer)."""
     if len(seen) < limit * _HASH_BYTES:  # nearly always: nothing is counted
         return False
@@ -41,7 +41,7 @@ def full(seen: bytes, now_ms: int, limit: int) -> bool:
     return sum(n for hour, _, n in _buckets(seen) if hour >= since) >= limit
 
 
-def add(seen: bytes, event_id: str, now_ms: int) -> bytes:
+def add(seen: bytes, event_id: str, *, now_ms: int) -> bytes:
     """The set with this id, taken at `now_ms` (log time); forgets what is older than 25 h."""
     hour = now_ms // _HOUR_MS
     if not seen:

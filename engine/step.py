@@ -124,11 +124,11 @@ def _admit(turn: Turn) -> str:
     if seen.contains(turn.seen, event.id):
         return "duplicate"
     limit = SEEN_MAX if isinstance(body, MessageReceived) else SEEN_MAX + SEEN_OTHERS_MAX
-    if seen.full(turn.seen, turn.now_ms, limit) and not isinstance(body, FlowActivated):
+    if seen.full(turn.seen, limit, now_ms=turn.now_ms) and not isinstance(body, FlowActivated):
         if isinstance(body, MessageReceived | Redriven):
-            turn.dispose(event.id, "refused", f"more than {limit} events in 25 h")
+            turn.dispose(event.id, "refused", note=f"more than {limit} events in 25 h")
         return "refused"
-    turn.seen = seen.add(turn.seen, event.id, turn.now_ms)
+    turn.seen = seen.add(turn.seen, event.id, now_ms=turn.now_ms)
     if isinstance(body, Redriven) and turn.address is None:
         turn.address = body.message.address  # its first copy was set aside, unstepped
     if isinstance(body, MessageReceived):
@@ -253,7 +253,7 @@ def _offer_message(turn: Turn, event: Event) -> str:
 
 def _postpone(turn: Turn, event: Event) -> str:
     if len(turn.postponed) >= QUEUE_MAX:
-        turn.dispose(event.id, "refused", "queue full")
+        turn.dispose(event.id, "refused", note="queue full")
         turn.send(turn.flow.queue_full)
         return "refused"
     turn.postponed = (*turn.postponed, event)
@@ -318,7 +318,7 @@ def _start_timers(turn: Turn, entered: tuple[str, ...]) -> None:
     for state in entered:
         timeout = timeouts.get(state)
         if timeout is not None:
-            turn.start_timer(state, timeout.after_ms, timeout.trigger)
+            turn.start_timer(state, after_ms=timeout.after_ms, trigger=timeout.trigger)
 
 
 # ---- the end of a step -------------------------------------------------------------------------

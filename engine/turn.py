@@ -26,6 +26,7 @@ from engine.effects import (
     SendMessage,
     Withdraw,
 )
+from engine.errors import InvalidRecord
 from engine.events import Address, Event, MessageReceived, Redriven
 from engine.flow import Flow
 from engine.ids import derive, effect_id, reply_id
@@ -54,6 +55,7 @@ class Turn:
     """
 
     __slots__ = (
+        "_changed",
         "_data",
         "_index",
         "_untaken",
@@ -113,6 +115,7 @@ class Turn:
         self.dispositions: list[Disposition] = []
         self.path: list[Microstep] = []
         self._data: Any = None
+        self._changed = False  # whether the data has to be encoded anew
         self._index = 0
         self._untaken = session.transcript
 
@@ -140,7 +143,7 @@ class Turn:
     def set(self, **fields: object) -> None:
         """Replace fields of the data."""
         self._writable()
-        self._data = replace(self.data, **fields)
+        self.put_data(replace(self.data, **fields))
 
     def say(self, text: str, *, answers: bool = True, author: str = "bot") -> None:
         """Send `text`, and with `answers` end the messages that it answers.
@@ -150,6 +153,7 @@ class Turn:
         message is `answered`, earlier ones are `merged`.
         """
         self._writable()
+        _is(str, text)
         request = self.answered
         if answers:
             until = None if request is None else request.turn
@@ -219,6 +223,7 @@ class Turn:
         configuration's `system_prompt`, `max_tokens` and `fallback_strategies` go along.
         """
         self._writable()
+        _is(str, prompt)
         cut = self.unanswered[0].turn if self.unanswered else self.turns + 1
         turns = [turn for turn in self.transcript if turn.n < cut]
         request = self._next_id()
@@ -230,7 +235,7 @@ class Turn:
             first=turns[0].n if turns else 1,
             last=turns[-1].n if turns else 0,
             digest=transcript.digest(turns),
-            stream=stream,
+            stream=bool(stream),
             max_tokens=max_tokens or int(getattr(config, "max_tokens", 512)),
             system=getattr(config, "system_prompt", ""),
             fallbacks=self._fallbacks(),
@@ -244,6 +249,8 @@ class Turn:
     def run_skill(self, name: str, text: str, *, within_s: int, scope: str | None = None) -> None:
         """Request that a skill works on `text`."""
         self._writable()
+        _is(str, name)
+        _is(str, text)
         message = self.message
         locale = message.locale if message is not None else ""
         body = RunSkill(skill=name, text=text, locale=locale, fallbacks=self._fallbacks())
@@ -252,6 +259,7 @@ class Turn:
     def find_intent(self, text: str, *, within_s: int, scope: str | None = None) -> None:
         """Request the intent of `text`."""
         self._writable()
+        _is(str, text)
         self._request(FindIntent(text=text), within_s, scope, None)
 
     # ---- for engine.step -------------------------------------------------------------------
@@ -259,10 +267,21 @@ class Turn:
     def put_data(self, data: object) -> None:
         """Replace the data whole."""
         self._data = data
+        self._changed = True
 
     def encoded_data(self) -> bytes:
-        """The data's canonical bytes; those of before where no callback looked at it."""
-        return bytes(self.session.data) if self._data is None else self.flow.encode_data(self._data)
+        """The data's canonical bytes; those of before where no callback changed it.
+
+        Raises InvalidRecord where they would not be read as what was written: a list where a tuple
+        is declared, a set, None for a text. Found here, it fails the step that did it; found when
+        the session is next read, it would fail all that come.
+        """
+        if not self._changed:
+            return bytes(self.session.data)
+        written = self.flow.encode_data(self._data)
+        if self.flow.decode_data(written) != self._data:
+            raise InvalidRecord("the flow's data: a value is not of its field's type")
+        return written
 
     def take(self, event: Event) -> None:
         """A message enters the dialog: it has a turn, and awaits its disposition."""
@@ -281,7 +300,7 @@ class Turn:
         self.transcript = self._untaken
         self.turns -= 1
 
-    def dispose(self, message: str, how: str, note: str = "") -> None:
+    def dispose(self, message: str, how: str, *, note: str = "") -> None:
         """A message that is not in the dialog ends."""
         self.dispositions.append(Disposition(message=message, how=how, note=note))
 
@@ -291,6 +310,7 @@ class Turn:
 
     def send(self, text: str) -> None:
         """Say something that answers nothing, in a reply of its own."""
+        _is(str, text)
         self.order(SendMessage(reply_id=self._next_reply(), text=text))
 
     def close_unfilled(self, how: str = "cancelled") -> None:
@@ -330,7 +350,7 @@ class Turn:
                 self.order(CloseReply(reply_id=reply.reply_id, how="cancelled"))
         self.open_replies = tuple(r for r in self.open_replies if r.scope not in scopes)
 
-    def start_timer(self, state: str, after_ms: int, trigger: str) -> None:
+    def start_timer(self, state: str, *, after_ms: int, trigger: str) -> None:
         """The state's own timeout begins to run."""
         timer = Pending(
             effect_id=derive(self.session.id, "timer", self.origin, self._index),
@@ -361,7 +381,7 @@ class Turn:
         self.epoch += 1
         self.turns = 0
         self.transcript = ()
-        self._data = self.flow.new_data()
+        self.put_data(self.flow.new_data())
         # Turns count from 1 again: what is still pending answers none of the new ones.
         self.pending = tuple(replace(p, turn=0) for p in self.pending)
         self.fresh = [replace(p, turn=0) for p in self.fresh]
@@ -400,6 +420,7 @@ class Turn:
         return identity
 
     def _request(self, body: Request, within_s: int, scope: str | None, reply: str | None) -> None:
+        _is(int, within_s)
         due_ms = self.now_ms + within_s * 1_000
         identity = self._emit(body, scope, due_ms)
         pending = Pending(
@@ -441,8 +462,8 @@ class Turn:
             return
         self.unanswered = self.unanswered[len(ended) :]  # in order of turns: those come first
         for waiting in ended[:-1]:
-            self.dispose(waiting.event_id, "merged" if how == "answered" else how, note)
-        self.dispose(ended[-1].event_id, how, note)
+            self.dispose(waiting.event_id, "merged" if how == "answered" else how, note=note)
+        self.dispose(ended[-1].event_id, how, note=note)
 
 
 def _message(event: Event) -> MessageReceived | None:
@@ -450,6 +471,12 @@ def _message(event: Event) -> MessageReceived | None:
     if isinstance(body, Redriven):
         return body.message
     return body if isinstance(body, MessageReceived) else None
+
+
+def _is(kind: type, value: object) -> None:
+    # Records are not checked when they are made, only when they are read: too late for a log.
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
 
 
 def _unreplied(pending: Pending, closed: set[str]) -> Pending:

@@ -20,12 +20,14 @@ from engine.events import Event, ReplyUndelivered
 from engine.ids import derive
 from engine.limits import MARK_TO_CALL_MAX_MS
 from engine.ports import Append, Delivery, Frame, Receipt
+from streams.ingress import cleaned
 from streams.limiter import Limiter
 from streams.sessions import Order
 
 ATTEMPTS_MAX = 8
 RETRY_MS_MAX = 30_000
 """Full jitter over 0.25 s × 2^attempt, at most this: eight tries take at most two minutes."""
+ERROR_CHARS_MAX = 500
 CLOSED_KEPT_MAX = 10_000
 """Reply ids remembered as closed, so that a late frame of one of them is dropped."""
 
@@ -167,7 +169,7 @@ class Egress:
         delivery = self._done(reply_id, now_ms)
         if delivery is None:
             return None
-        ended = replace(delivery, state="failed", receipted_ms=now_ms, error=error)
+        ended = replace(delivery, state="failed", receipted_ms=now_ms, error=_short(error))
         return ended, undelivered(ended, now_ms=now_ms)
 
     def unavailable(
@@ -181,7 +183,7 @@ class Egress:
             return self.refused(reply_id, error, now_ms=now_ms)
         del self._sending[reply_id]
         waits = int(self._jitter() * min(RETRY_MS_MAX, 250 << delivery.attempt))
-        queued = replace(delivery, state="queued", error=error)
+        queued = replace(delivery, state="queued", error=_short(error))
         self._queues[delivery.session_id][0] = queued
         self._ready[delivery.session_id] = now_ms + max(waits, retry_after_ms)
         return queued, None
@@ -205,18 +207,27 @@ class Egress:
     # ---- after a restart --------------------------------------------------------------------
 
     def recover(
-        self, deliveries: Iterable[Delivery], *, now_ms: int
+        self,
+        deliveries: Iterable[Delivery],
+        *,
+        now_ms: int,
+        in_hand: frozenset[str] = frozenset(),
     ) -> tuple[list[Delivery], list[Append]]:
         """Take over what was on its way: what changed, and the events about what is unknown.
 
         A mark without a receipt is sent again only where the platform recognises a repetition.
+        `in_hand`: replies that this very process has called for, and of which it will hear.
         """
         changed: list[Delivery] = []
         events: list[Append] = []
         for delivery in deliveries:
             if delivery.kind == "reply":
                 self._remember_closed(delivery.reply_id)
-            if delivery.state == "sending" and not self._account(delivery).idempotent:
+            if delivery.state == "sending" and delivery.reply_id in in_hand:
+                self._enqueue(delivery, now_ms)
+                self._ready.pop(delivery.session_id, None)  # a mark is the first of its queue
+                self._sending[delivery.reply_id] = delivery
+            elif delivery.state == "sending" and not self._account(delivery).idempotent:
                 unknown = replace(delivery, state="unknown", receipted_ms=now_ms)
                 changed.append(unknown)
                 events.append(undelivered(unknown, now_ms=now_ms))
@@ -257,6 +268,11 @@ class Egress:
         self._closed[reply_id] = None
         if len(self._closed) > CLOSED_KEPT_MAX:
             self._closed.popitem(last=False)
+
+
+def _short(error: str) -> str:
+    """What a platform said, as it may stand in a record."""
+    return cleaned(error)[:ERROR_CHARS_MAX]
 
 
 def undelivered(delivery: Delivery, *, now_ms: int) -> Append:

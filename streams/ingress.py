@@ -124,7 +124,7 @@ class Ingress:
         if self._shows_lines:
             line = Line(
                 session_id=session,
-                id=incoming.message_id,
+                id=body.message_id,
                 author="user",
                 text=text,
                 at_ms=now_ms,

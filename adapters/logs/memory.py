@@ -102,6 +102,10 @@ class MemoryLog:
         """The session's lines with n > after, in order."""
         return self.outbox.get(session_id, [])[max(after, 0) :][:limit]
 
+    def session_count(self) -> int:
+        """How many sessions there are."""
+        return len(self.session_bytes)
+
     def sessions(self, *, limit: int, after: str = "") -> list[tuple[str, bytes]]:
         """Sessions whose id is greater than `after`, in the order of their ids."""
         ids = sorted(one for one in self.session_bytes if one > after)

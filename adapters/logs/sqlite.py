@@ -220,6 +220,10 @@ class SqliteLog:
 
     # ---- reads for recovery and for people -------------------------------------------------------
 
+    def session_count(self) -> int:
+        """How many sessions there are; they are numbered from 1, without gaps."""
+        return self._one("select max(session) from session")
+
     def sessions(self, *, limit: int, after: str = "") -> list[tuple[str, bytes]]:
         """Sessions whose id is greater than `after`, in the order of their ids."""
         return self._all(

@@ -10,6 +10,8 @@ import os
 import struct
 from pathlib import Path
 
+from engine.errors import Unavailable
+
 _HEADER = struct.Struct("<QH")  # steps begun, length of the id
 SIZE = 512
 
@@ -55,13 +57,17 @@ class GuardReader:
 
 
 def _open(path: Path) -> mmap.mmap:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if os.fstat(handle).st_size < SIZE:
-            os.ftruncate(handle, SIZE)
-        return mmap.mmap(handle, SIZE)
-    finally:
-        os.close(handle)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if os.fstat(handle).st_size < SIZE:
+                # Written, not truncated: a page that has no place on a full disk is a SIGBUS later.
+                os.pwrite(handle, bytes(SIZE), 0)
+            return mmap.mmap(handle, SIZE)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _read(mapped: mmap.mmap) -> tuple[int, str]:

@@ -104,6 +104,11 @@ class EmbeddedHost:
             same = (replaced.name, replaced.version) == (flow.ref.name, flow.ref.version)
             why = "its code or configuration changed" if same else "another flow is configured"
             log.warning("flow %s replaces %s: %s", flow.ref, replaced, why)
+        self._metrics.recovered(
+            events=self._store.head(0),
+            sessions=self._store.session_count(),
+            dead_letters=len(self._store.dead_letters()),
+        )
         await self._performers.start(self._outcome, self._show)
         for channel, routes in self._channels.values():
             await channel.start(ChannelGateway(self, routes))
@@ -252,7 +257,9 @@ class EmbeddedHost:
             await asyncio.sleep(RETRY_COMMIT_S)
             try:
                 now_ms = self._clock.now_ms()
-                pending = self._pipeline.recover(now_ms=now_ms)
+                in_hand = {call.get_name() for call in self._calls}
+                in_hand |= {call.reply_id for call in self._called}
+                pending = self._pipeline.recover(now_ms=now_ms, in_hand=frozenset(in_hand))
                 break
             except Unavailable:
                 if self._stopping:
@@ -296,7 +303,7 @@ class EmbeddedHost:
         if batch.requests:
             self._performers.put(decided.requests, now_ms=decided.at_ms)
         for delivery in decided.marked:
-            call = asyncio.create_task(self._call(delivery))
+            call = asyncio.create_task(self._call(delivery), name=delivery.reply_id)
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
 

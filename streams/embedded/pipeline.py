@@ -122,11 +122,14 @@ class Pipeline:
 
     # ---- start -----------------------------------------------------------------------------
 
-    def recover(self, *, now_ms: int, standing: str = "") -> list[RunnerRequest]:
+    def recover(
+        self, *, now_ms: int, standing: str = "", in_hand: frozenset[str] = frozenset()
+    ) -> list[RunnerRequest]:
         """Take over what is durable: the requests that are still to be performed.
 
         `standing`: the event at which the last process died. Used at the start, and whenever a
-        commit failed. Raises Unavailable where the log cannot be written.
+        commit failed; then `in_hand` are the replies whose channel was called and has answered, or
+        will. Raises Unavailable where the log cannot be written.
         """
         store = self.store
         self.sessions = self._new_sessions()
@@ -138,7 +141,8 @@ class Pipeline:
         self._catch_up(now_ms)
         for session_id, due_ms in store.deadlines():
             self.deadlines.put(session_id, due_ms)
-        changed, events = self.egress.recover(store.undelivered(), now_ms=now_ms)
+        undelivered = store.undelivered()
+        changed, events = self.egress.recover(undelivered, now_ms=now_ms, in_hand=in_hand)
         decided = self._decided(now_ms)
         decided.appends = list(events)
         decided.deliveries = {d.reply_id: d for d in changed}

@@ -24,5 +24,8 @@ class Store(Log, SessionStore, Deliveries, Protocol):
     def dead_letters(self) -> Sequence[DeadLetter]:
         """All that were set aside, in order."""
 
+    def session_count(self) -> int:
+        """How many sessions there are; costs the same for any number."""
+
     def close(self) -> None:
         """Make everything durable and let the file go."""

@@ -1,1 +1,1 @@
-"""Everything that comes from outside may be wrong: one table of wrong things, and what each ends as."""
+"""All that comes from outside may be wrong: one table of wrong things, and how each ends."""

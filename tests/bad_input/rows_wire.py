@@ -3,11 +3,9 @@
 import asyncio
 import json
 
-from models.scripted import Rule, ScriptedModel
 from tests.bad_input.scene import CHAT, Row, Scene
 from tests.channel_tests.clients import CONVERSATION, Client
 from tests.channel_tests.memory_host import TOKEN
-from tests.host_tests.engines import eventually
 
 MESSAGE = {"type": "message", "conversation": CONVERSATION, "id": "message-0001", "text": "hi"}
 MIB = 1024 * 1024
@@ -189,7 +187,7 @@ async def nobody(scene: Scene) -> str:
 
 async def half_a_body(scene: Scene) -> str:
     """A client that promises a body and goes away."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", scene.server.port)
+    _, writer = await asyncio.open_connection("127.0.0.1", scene.server.port)
     head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nCookie: {scene.cookie}\r\nContent-Length: 500\r\n"
     writer.write(f"{head}\r\n{{".encode())
     await writer.drain()
@@ -293,12 +291,6 @@ HTTP = [
 # ---- texts ---------------------------------------------------------------------------------------
 
 
-def only_frames() -> dict[str, object]:
-    """A model that never ends, so that what comes meanwhile has to wait."""
-    rules = [Rule(pattern="^wait", latency_ms=None), Rule()]
-    return {"model": ScriptedModel(rules), "config": {"model_within_s": 1}}
-
-
 async def half_a_character(scene: Scene) -> str:
     """Over the socket it is refused; a channel that lets it through finds it replaced."""
     return await scene.raw(json.dumps({**MESSAGE, "text": "half \ud83d"}))
@@ -306,18 +298,6 @@ async def half_a_character(scene: Scene) -> str:
 
 async def half_a_character_inside(scene: Scene) -> str:
     return await scene.engine.ask("half \ud83d\x00\x1b[31m", to="conversation-2")
-
-
-async def nine_while_busy(scene: Scene) -> str:
-    """The longest texts that there may be, of characters that JSON writes as two."""
-    await scene.engine.say("wait", to="conversation-2")
-    long = '"' * (16 * 1024)
-    for n in range(9):
-        await scene.engine.say(long, to="conversation-2", id=f"queued-{n:04}", quoted='"' * 8_192)
-    async def ended() -> bool:
-        return len(await scene.engine.lines("conversation-2")) >= 11
-    await eventually(ended)
-    return " ".join((await scene.engine.texts("conversation-2"))[10:])
 
 
 TEXT = [

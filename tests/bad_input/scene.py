@@ -47,8 +47,7 @@ class Scene:
                 if frame["type"] == "error" or frame.get("author") in ("bot", "operator"):
                     return json.dumps(frame, ensure_ascii=False)
         except ConnectionClosed as closed:
-            assert closed.rcvd is not None
-            return f"closed {closed.rcvd.code}"
+            return f"closed {closed.rcvd.code if closed.rcvd else 1006}"
 
     async def say(self, text: str, **more: Any) -> str:
         """Say it over the socket; what was told then."""

@@ -4,6 +4,7 @@ Each is tried with `ai-assistant run` as a person would, on a directory that hol
 with the wrong thing put right, that conversation goes on.
 """
 
+import asyncio
 import os
 import re
 import shutil
@@ -56,9 +57,7 @@ class Row:
 
 
 def setting(wrong: str, said: str, toml: str = "", **env: str) -> Row:
-    return Row(
-        group="settings", wrong=wrong, said=said, code=ExitCode.SETTINGS, toml=toml, env=env
-    )
+    return Row(group="settings", wrong=wrong, said=said, code=ExitCode.SETTINGS, toml=toml, env=env)
 
 
 def adapter(home: Path) -> None:
@@ -172,6 +171,9 @@ STORAGE = [
     Row(group="storage", wrong="a log that is read-only", said="check owner and permissions",
         code=ExitCode.FAILED, make=lambda home: (home / "data" / LOG_FILE).chmod(0o400),
         undo=lambda home: (home / "data" / LOG_FILE).chmod(0o600)),
+    Row(group="storage", wrong="a full disk at the start", said="is the disk full",
+        code=ExitCode.UNAVAILABLE,  # which the parent takes for a reason to try again
+        command=("prlimit", "--fsize=4096", *COMMAND, "--engine")),
     Row(group="storage", wrong="a file in the directory's place", said="cannot be written",
         code=ExitCode.FAILED, env={"AI_ASSISTANT_DATA": "/dev/null/data"}),
     Row(group="storage", wrong="another program's database", said="a database of something else",
@@ -198,9 +200,7 @@ def _listen(home: Path) -> None:
     taken.bind(("127.0.0.1", 0))
     taken.listen()
     _open[home] = taken
-    (home / "assistant.toml").write_text(
-        f"[server]\nbind = '127.0.0.1:{taken.getsockname()[1]}'\n"
-    )
+    (home / "assistant.toml").write_text(f"[server]\nbind = '127.0.0.1:{taken.getsockname()[1]}'\n")
 
 
 def _run_another(home: Path) -> None:
@@ -230,16 +230,22 @@ def _restore(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-async def conversation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def conversation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with a conversation in it."""
     data = tmp_path_factory.mktemp("before") / "data"
-    async with Engine(data) as engine:
-        await engine.ask("hello")
+    assert asyncio.run(asked(data, "hello")) == ["hello", "hello"]
     return data
 
 
+async def asked(data: Path, text: str) -> list[str]:
+    """Ask it; all that was said in the conversation."""
+    async with Engine(data) as engine:
+        await engine.ask(text)
+        return await engine.texts()
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-async def test_what_cannot_work_is_said_in_one_line_and_ends_with_its_code(
+def test_what_cannot_work_is_said_in_one_line_and_ends_with_its_code(
     row: Row, conversation: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(conversation, tmp_path / "data")
@@ -262,7 +268,6 @@ async def test_what_cannot_work_is_said_in_one_line_and_ends_with_its_code(
     assert re.search(row.said, run.said, re.DOTALL), run.said
     assert "Traceback" not in run.said
     folds(tmp_path / "data")
-    async with Engine(tmp_path / "data") as engine:
-        assert await engine.ask("and on") == "and on"
-        assert await engine.texts() == ["hello", "hello", "and on", "and on"]
+    said = asyncio.run(asked(tmp_path / "data", "and on"))
+    assert said == ["hello", "hello", "and on", "and on"]
     folds(tmp_path / "data")

@@ -41,8 +41,9 @@ def summary(report: Report) -> dict[str, Any]:
             1_000 * k.back_s for k in report.kills if k.back_s is not None and k.how in kinds
         )
         for how, kinds in (
-            ("engine", ("anywhere", "aimed", "start")),
-            ("with the parent", ("under its parent", "parent")),
+            ("engine, imports done", ("anywhere", "aimed", "start")),
+            ("ai-assistant run", ("before its parent", "under its parent")),
+            ("its parent killed", ("parent",)),
         )
     }
     return {
@@ -82,7 +83,7 @@ def table(found: dict[str, Any]) -> str:
     lines += [f"  {name:<18}{n:>6}" for name, n in found["how"].items()]
     lines += ["", "from kill to the first welcome:"]
     lines += [
-        f"  {how:<18} p50 {t['p50']} ms, p95 {t['p95']} ms, max {t['max']} ms"
+        f"  {how:<21} p50 {t['p50']} ms, p95 {t['p95']} ms, max {t['max']} ms"
         for how, t in found["back_ms"].items()
     ]
     lines += ["", "looked at:"]

@@ -63,18 +63,19 @@ class Engines:
 
     @property
     def ended(self) -> bool:
-        """The forked engine has died, without our doing where nobody killed it."""
-        try:
-            stat = Path(f"/proc/{self.pid}/stat").read_text()
-        except FileNotFoundError:
-            return True
-        return stat.rpartition(")")[2].split()[0] in "ZX"
+        """The forked engine is dead."""
+        return _dead(self.pid)
 
-    async def kill(self) -> None:
-        """SIGKILL, and wait until it is dead."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        while not self.ended:
+    async def kill(self) -> int:
+        """SIGKILL to the forked engine; its exit code, -9 unless it had ended before."""
+        os.kill(self.pid, signal.SIGKILL)
+        return await self.exit_code()
+
+    async def kill_child(self) -> None:
+        """SIGKILL to the engine that the parent started; returns when it is dead."""
+        pid = self.marks.pid
+        os.kill(pid, signal.SIGKILL)
+        while not _dead(pid):
             await asyncio.sleep(0.0005)
 
     async def kill_parent(self) -> None:
@@ -99,7 +100,7 @@ class Engines:
             await self.kill_parent()
         if self._template is not None:
             assert self._template.stdin is not None
-            self._template.stdin.close()  # its engine, if there is one, reads that as "stop"
+            self._template.stdin.close()  # it takes its engine along
             await self._template.wait()
 
     async def _order(self, line: str) -> int:
@@ -108,6 +109,14 @@ class Engines:
         assert self._template.stdout is not None
         self._template.stdin.write(f"{line}\n".encode())
         return int(await self._template.stdout.readline())
+
+
+def _dead(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
 
 
 def _free_port() -> int:

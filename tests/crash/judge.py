@@ -17,6 +17,7 @@ from engine import codec
 from engine.effects import CloseReply, SendMessage
 from engine.events import Event, FlowActivated, MessageReceived, ReplyUndelivered
 from engine.flow import Flow
+from engine.ids import derive
 from engine.ports import Delivery, Line
 from engine.session import Session, StepRecord
 from engine.step import new_session, step
@@ -132,6 +133,10 @@ def _judge_person(verdict: Verdict, conversation: Conversation, there: Told | No
         e.body.message_id: e.id for e in there.events if isinstance(e.body, MessageReceived)
     }
     verdict.lost += [f"{place}: {key} was acknowledged and lost" for key in acked - set(received)]
+    events = {event.id for event in there.events}
+    for key, stop in conversation.stops.items():
+        if stop.acked and derive(there.session.id, "stop", key) not in events:
+            verdict.lost.append(f"{place}: stop {key} was acknowledged and lost")
     # The model echoes; what was asked in several messages is echoed in as many lines.
     said = Counter(
         text

@@ -102,9 +102,7 @@ class Killer:
                 await self._next()
             await self._rest(lives)
         finally:
-            for life in lives:
-                life.cancel()
-            await asyncio.gather(*lives, return_exceptions=True)
+            await self._end(lives)
             await self._engines.close()
         self._judge()
         self.report.seconds = time.monotonic() - began_s
@@ -162,13 +160,13 @@ class Killer:
     async def _with_parent(self) -> None:
         """`ai-assistant run`: its engine is killed, which it starts again; then it is itself."""
         await self._work()
-        await self._kill("anywhere")
+        await self._kill("before its parent")
         self._expect()
         await self._engines.start_with_parent()
         await self._until_up()
         await self._work()
         self._expect()
-        os.kill(self._marks.pid, signal.SIGKILL)
+        await self._engines.kill_child()
         self._died("under its parent")
         await self._until_up()
         await self._work()
@@ -183,10 +181,9 @@ class Killer:
 
     async def _kill(self, how: str) -> None:
         """Kill the forked engine."""
-        if how != "aimed" and self._engines.ended:
-            code = await self._engines.exit_code()
-            self.report.broken.append(f"the engine ended by itself, with code {code}")
-        await self._engines.kill()
+        code = await self._engines.kill()
+        if code != -signal.SIGKILL:
+            self.report.broken.append(f"the engine had ended by itself, with code {code}")
         self._died(how)
 
     def _died(self, how: str) -> None:
@@ -247,9 +244,7 @@ class Killer:
             if session.address is not None
         }
         log.close()
-        for life in lives:
-            life.cancel()
-        await asyncio.gather(*lives, return_exceptions=True)
+        await self._end(lives)
         for person in self._people:
             try:
                 await person.read_to(heads)
@@ -258,6 +253,14 @@ class Killer:
         code = await self._engines.stop()
         if code != 0:
             self.report.broken.append(f"the engine stopped with code {code}")
+
+    async def _end(self, lives: list[asyncio.Task[None]]) -> None:
+        """End the people's lives; one that had ended before by itself is no witness."""
+        for life in lives:
+            if life.done() and not life.cancelled():
+                self.report.broken.append(f"a person is gone: {life.exception()!r}")
+            life.cancel()
+        await asyncio.gather(*lives, return_exceptions=True)
 
     def _judge(self) -> None:
         log = SqliteLog(self._data / LOG_FILE, read_only=True)

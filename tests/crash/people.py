@@ -76,6 +76,7 @@ class Conversation:
     numbers: dict[str, int] = field(default_factory=dict)  # of each line's id
     answers: set[str] = field(default_factory=set)  # texts of the bot's lines
     stops: dict[str, Said] = field(default_factory=dict)
+    frames: dict[str, tuple[int, int]] = field(default_factory=dict)  # the last of each reply
     streaming: str = ""  # the reply of the last frame
     faults: list[str] = field(default_factory=list)
     asked_after: list[int] = field(default_factory=list)  # each hello on the present socket
@@ -122,6 +123,10 @@ class Conversation:
     def frame(self, frame: wire.FrameFrame) -> None:
         if frame.reply in self.numbers:
             self.faults.append(f"a frame of reply {frame.reply} came after its line")
+        place = (frame.attempt, frame.n)
+        if place < self.frames.get(frame.reply, place):
+            self.faults.append(f"frame {place} of reply {frame.reply} is older than the one before")
+        self.frames[frame.reply] = place
         self.streaming = frame.reply
 
     def ack(self, key: str) -> None:
@@ -210,7 +215,7 @@ class Person:
 
     def _take(self, data: str | bytes) -> None:
         frame = _decode(data)
-        about = {c.id: c for c in self.conversations}.get(getattr(frame, "conversation", None))
+        about = {c.id: c for c in self.conversations}.get(getattr(frame, "conversation", ""))
         match frame:
             case wire.Welcome() if about is not None:
                 about.welcome(frame)

@@ -9,6 +9,7 @@ the engine itself, so that each fork begins as a fresh process would.
 """
 
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import TextIO
 from console.commands import assistant
 from console.serving import serve
 
-assert serve  # imported here, so that no engine has to
+IMPORTED = (serve,)
+"""Here, so that no engine has to."""
 
 
 class Template:
@@ -41,6 +43,12 @@ class Template:
             self._become_engine(reading, Path(order[1]))
         os.close(reading)
         return self._pid
+
+    def end(self) -> None:
+        """The driver is gone: nothing of it may stay behind."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            self._reap()
 
     def _reap(self) -> None:
         if self._pid:
@@ -71,6 +79,7 @@ def main(log: Path) -> None:
         assert threading.active_count() == 1, "a process with threads cannot be forked safely"
         for line in iter(sys.stdin.readline, ""):
             print(template.obey(line.split()), flush=True)
+        template.end()
 
 
 if __name__ == "__main__":

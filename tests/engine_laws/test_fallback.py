@@ -60,6 +60,8 @@ def test_a_pattern_that_is_wrong_or_can_run_for_ever_is_refused(pattern: str) ->
         check_pattern(pattern)
 
 
+# `[[` will mean something else one day: re says so, and that is no error.
+@pytest.mark.filterwarnings("ignore:Possible:FutureWarning")
 @given(pattern=st.text(st.sampled_from("ab|()[]{}*+?.^$\\12,:=!<>Bd"), max_size=20))
 def test_checking_never_raises_anything_else(pattern: str) -> None:
     try:

@@ -18,30 +18,30 @@ def test_an_id_is_known_for_25_hours_and_forgotten_soon_after(gaps: list[int]) -
     for number, gap in enumerate(gaps):
         now_ms += gap
         assert not seen.contains(kept, f"s/{number}")
-        kept = seen.add(kept, f"s/{number}", now_ms)
+        kept = seen.add(kept, f"s/{number}", now_ms=now_ms)
         taken[f"s/{number}"] = now_ms
         for identity, at_ms in taken.items():
             if now_ms - at_ms <= SEEN_KEPT_MS:
                 assert seen.contains(kept, identity)
     # A bucket is dropped when the next one begins: at most two hours more than promised.
     recent = sum(now_ms - at_ms <= SEEN_KEPT_MS + 2 * HOUR_MS for at_ms in taken.values())
-    assert seen.full(kept, now_ms, 1) == bool(taken)
-    assert not seen.full(kept, now_ms, recent + 1)
+    assert seen.full(kept, 1, now_ms=now_ms) == bool(taken)
+    assert not seen.full(kept, recent + 1, now_ms=now_ms)
 
 
 def test_a_full_set_is_no_longer_full_when_its_hours_have_passed_though_nothing_was_added() -> None:
     kept = b""
     for number in range(100):
-        kept = seen.add(kept, f"s/{number}", START_MS)
-    assert seen.full(kept, START_MS, 100)
-    assert not seen.full(kept, START_MS, 101)
-    assert not seen.full(kept, START_MS + SEEN_KEPT_MS + HOUR_MS, 100)
+        kept = seen.add(kept, f"s/{number}", now_ms=START_MS)
+    assert seen.full(kept, 100, now_ms=START_MS)
+    assert not seen.full(kept, 101, now_ms=START_MS)
+    assert not seen.full(kept, 100, now_ms=START_MS + SEEN_KEPT_MS + HOUR_MS)
 
 
 def test_only_the_newest_bucket_and_a_digest_are_in_the_line() -> None:
     kept = b""
     for number in range(4_000):
-        kept = seen.add(kept, f"s/{number}", START_MS + number * 1_000)
+        kept = seen.add(kept, f"s/{number}", now_ms=START_MS + number * 1_000)
         assert seen.newest_bytes(kept) <= 6 + 64 * 8 + 16
     assert len(kept) < 33_000
     assert all(seen.contains(kept, f"s/{number}") for number in range(4_000))
@@ -50,15 +50,15 @@ def test_only_the_newest_bucket_and_a_digest_are_in_the_line() -> None:
 def test_two_sets_with_equal_lines_are_equal() -> None:
     one, other = b"", b""
     for number in range(300):
-        one = seen.add(one, f"s/{number}", START_MS)
-        other = seen.add(other, f"s/{number if number else 'another'}", START_MS)
+        one = seen.add(one, f"s/{number}", now_ms=START_MS)
+        other = seen.add(other, f"s/{number if number else 'another'}", now_ms=START_MS)
     assert one[: seen.newest_bytes(one)] != other[: seen.newest_bytes(other)]
 
 
 def test_bytes_that_lie_across_two_hashes_are_no_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kept = seen.add(seen.add(b"", "s/1", START_MS), "s/2", START_MS)
+    kept = seen.add(seen.add(b"", "s/1", now_ms=START_MS), "s/2", now_ms=START_MS)
     across = kept[6 + 4 : 6 + 12]
     assert across in kept
     monkeypatch.setattr(seen, "_hash", lambda _: across)
@@ -69,6 +69,6 @@ def test_bytes_that_lie_across_two_hashes_are_no_id(
 
 def test_log_time_that_stands_still_or_an_empty_set_is_no_trouble() -> None:
     assert not seen.contains(b"", "s/1")
-    assert not seen.full(b"", 0, 1)
+    assert not seen.full(b"", 1, now_ms=0)
     assert seen.newest_bytes(b"") == 0
-    assert seen.contains(seen.add(b"", "s/1", 0), "s/1")
+    assert seen.contains(seen.add(b"", "s/1", now_ms=0), "s/1")

@@ -438,7 +438,6 @@ WRONG: tuple[Callable[[Turn], None], ...] = (
     lambda turn: turn.set(asked={"a", "set"}),
     lambda turn: turn.set(asked=None),
     lambda turn: turn.set(asked=(1,)),
-    lambda turn: turn.set(failures=10**30),
     lambda turn: turn.set(unheard_of=1),
     lambda turn: turn.data.asked.append("x"),
 )

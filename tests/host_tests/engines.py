@@ -1,4 +1,4 @@
-"""An engine in this process, wired as `ai-assistant run` wires it, with a model of the test's own."""
+"""An engine in this process, wired as `ai-assistant run` wires it, with a model of the test's."""
 
 import asyncio
 import itertools
@@ -157,9 +157,7 @@ async def serving(engine: Engine) -> AsyncIterator[EngineServer]:
     """Serve a started engine as long as the block lasts."""
     server = EngineServer(engine)
     wired = engine.wired
-    parts = Parts(
-        host=wired.host, chat=wired.webchat, token=TOKEN, registry=wired.metrics.registry
-    )
+    parts = Parts(host=wired.host, chat=wired.webchat, token=TOKEN, registry=wired.metrics.registry)
     app = make_app(parts)
     uvicorn = UvicornServer(server_config(app, host="127.0.0.1", port=server.port, drain_s=1))
     task = asyncio.create_task(uvicorn.serve())

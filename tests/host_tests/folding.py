@@ -43,8 +43,11 @@ def _flow(control: Event) -> tuple[object, Event]:
 
 
 def _folds_one(log: SqliteLog, name: str, flows: dict, letters: set[int]) -> int:
-    events = {record.offset: _event(record.value) for record in log.history(name)
-              if record.offset not in letters}
+    events = {
+        record.offset: _event(record.value)
+        for record in log.history(name)
+        if record.offset not in letters
+    }
     rows = log.steps(name, after_seq=0, limit=MANY)
     assert {row.offset for row in rows if row.offset} == set(events), "an event without its step"
     session: Session | None = None
@@ -77,7 +80,9 @@ def dispositions(directory: Path) -> list[str]:
         names = [name for name, _ in log.sessions(limit=MANY) if name]
     finally:
         log.close()
-    ended = [d for name in names for record in steps_of(directory, name) for d in record.dispositions]
+    ended = [
+        d for name in names for record in steps_of(directory, name) for d in record.dispositions
+    ]
     assert len({d.message for d in ended}) == len(ended), "a message has two dispositions"
     return [d.how for d in ended]
 

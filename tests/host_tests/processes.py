@@ -18,7 +18,7 @@ ENDED_WITHIN_S = 40
 
 
 def environment(home: Path, *path: Path, **settings: str) -> dict[str, str]:
-    """Nothing of this machine's settings; a scripted model, no skills, any port. `path`: Python's."""
+    """A scripted model, no skills, any port, nothing of this machine's. `path`: Python's."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AI_ASSISTANT", "XDG_", "MO"))}
     return {
         **kept,

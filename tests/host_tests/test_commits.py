@@ -1,7 +1,6 @@
 """Commits: many events in one, none acknowledged before it, none of one that failed."""
 
 import asyncio
-import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from engine import codec
 from engine.crash_points import CrashPoint
 from engine.errors import Unavailable
+from engine.ports import Delivery, Receipt
 from models.scripted import Rule, ScriptedModel
+from streams.egress import Account, Egress
 from streams.embedded import LOG_FILE
 from tests.host_tests.engines import Engine, eventually
 from tests.host_tests.folding import dispositions, folds, opened
@@ -19,9 +21,9 @@ from tests.host_tests.folding import dispositions, folds, opened
 
 @contextmanager
 def full_disk(data: Path, *, room: int = 0) -> Iterator[None]:
-    """No file of this process may grow: the kernel refuses each write beyond what there is.
+    """The kernel refuses to let the log's write-ahead file grow by more than `room` bytes.
 
-    `room`: bytes that the log's write-ahead file may still take.
+    A limit on the size of this process's files: what it needs no rights and no file system for.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     wal = Path(f"{data / LOG_FILE}-wal")
@@ -51,11 +53,9 @@ async def test_a_message_is_acknowledged_only_when_it_is_in_the_log(data: Path) 
         for n in range(20):
             await engine.say("hi", id=f"message-{n:04}")
             log = opened(data)
-            assert f"message-{n:04}" in str(log.history(engine.session_id())[-1].value) or any(
-                f"message-{n:04}".encode() in record.value
-                for record in log.history(engine.session_id())
-            )
+            appended = b"".join(record.value for record in log.history(engine.session_id()))
             log.close()
+            assert f"message-{n:04}".encode() in appended
 
 
 async def test_the_same_message_at_the_same_time_and_later_is_taken_once(data: Path) -> None:
@@ -152,8 +152,69 @@ class Counting(ScriptedModel):
         return await super().run(request, show)
 
 
-def test_a_file_size_limit_is_what_these_tests_take_for_a_full_disk(tmp_path: Path) -> None:
-    (tmp_path / f"{LOG_FILE}-wal").write_bytes(b"x" * 4096)
-    with full_disk(tmp_path), open(tmp_path / "other", "wb") as file:
-        with pytest.raises(OSError, match="File too large"):
-            os.write(file.fileno(), b"x" * 4097) and os.write(file.fileno(), b"x")
+async def test_a_call_that_was_made_is_not_unknown_because_its_receipt_found_no_space(
+    data: Path,
+) -> None:
+    """Where a platform cannot recognise a repetition: it is neither sent twice nor given up."""
+    engine = Engine(data)
+    channel = engine.wired.webchat
+    channel.idempotent = False
+    key = (channel.kind, channel.account)
+    engine.host._pipeline._make_egress = lambda: Egress(
+        {key: Account(idempotent=False)}, jitter=lambda: 0.0
+    )
+    sent: list[str] = []
+    receipts = asyncio.Event()
+
+    async def send(delivery: Delivery) -> Receipt:
+        sent.append(delivery.reply_id)
+        await receipts.wait()
+        return Receipt()
+
+    channel.send = send  # type: ignore[method-assign]
+    async with engine:
+        await engine.say("hello")
+        await eventually(lambda: sent)
+        with full_disk(data):
+            with pytest.raises(Unavailable):
+                await engine.say("no space", id="no-space")
+            receipts.set()
+            await asyncio.sleep(0.7)
+        assert (await engine.answer()).text == "hello"
+        assert await engine.ask("and on") == "and on"
+    assert len(sent) == len(set(sent)) == 2
+    log = opened(data)
+    assert {d.state for d in log.deliveries_of(engine.session_id())} == {"sent"}
+    log.close()
+    folds(data)
+
+
+async def test_after_a_death_a_mark_without_receipt_is_unknown_where_nobody_can_tell(
+    data: Path,
+) -> None:
+    dying = await Engine(data).start()
+
+    async def never(delivery: Delivery) -> Receipt:
+        await asyncio.Event().wait()
+        return Receipt()
+
+    dying.wired.webchat.send = never  # type: ignore[method-assign]
+    await dying.say("hello")
+    await eventually(lambda: dying.host._calls)
+    await dying.die()
+    engine = Engine(data)
+    key = (engine.wired.webchat.kind, engine.wired.webchat.account)
+    engine.host._pipeline._make_egress = lambda: Egress(
+        {key: Account(idempotent=False)}, jitter=lambda: 0.0
+    )
+    async with engine:
+        assert await engine.texts() == ["hello"]
+        assert await engine.ask("again") == "again"
+    log = opened(data)
+    states = [d.state for d in log.deliveries_of(engine.session_id())]
+    events = [codec.decode_event(r.value).type for r in log.history(engine.session_id())]
+    log.close()
+    assert states == ["unknown", "sent"]
+    assert "ReplyUndelivered" in events
+    assert dispositions(data) == ["answered", "answered"]
+    folds(data)

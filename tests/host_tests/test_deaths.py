@@ -1,17 +1,21 @@
-"""An event at which the engine dies: counted, set aside after the third death, taken again later."""
+"""An event at which the engine dies: counted, set aside after three deaths, taken again later."""
 
+import asyncio
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from console.client import Client
 from engine import codec
 from engine.errors import Refused, Unavailable
 from engine.events import Event, Redriven
 from engine.ports import Append, DeadLetter
 from streams.embedded.data_dir import GUARD_FILE
 from streams.embedded.guard import Guard, GuardReader
-from tests.host_tests.engines import Engine
+from streams.settings import Secret
+from tests.channel_tests.memory_host import TOKEN
+from tests.host_tests.engines import Engine, serving
 from tests.host_tests.folding import dispositions, folds, opened
 
 pytestmark = pytest.mark.usefixtures("rogues")
@@ -102,6 +106,23 @@ async def test_a_dead_letter_is_taken_again_by_a_corrected_flow(data: Path) -> N
     (again,) = [event.body for event in events if isinstance(event.body, Redriven)]
     assert (again.operator, again.message.text) == ("ann", "die")
     folds(data)
+
+
+async def test_an_operator_redrives_over_http_as_the_command_line_does(data: Path) -> None:
+    await die_at(data, times=3)
+    async with rogue(data) as engine:
+        await engine.say("die", id="deadly-message")
+        await engine.answer()
+    async with rogue(data, broken=False) as engine, serving(engine) as server:
+        state = engine.host.state()
+        assert (state.dead_letters, state.sessions, state.events) == (1, 1, 3)  # two activations
+        with Client(server.url, Secret(TOKEN)) as operator:
+            (letter,) = engine.host._store.dead_letters()
+            number = f"{letter.partition}:{letter.offset}"
+            await asyncio.to_thread(operator.redrive, number, operator="ann")
+            assert (await engine.answer(2)).text == "die"
+            with pytest.raises(Refused, match="taken again before"):
+                await asyncio.to_thread(operator.redrive, number, operator="ann")
 
 
 async def test_a_letter_that_kills_again_is_not_marked_as_taken(data: Path) -> None:

@@ -1,4 +1,7 @@
-"""The parent process: it restarts, it kills what does not end, it gives up, it stops in order."""
+"""The parent process: it restarts, it gives up, it stops in order.
+
+That it kills an engine whose step does not end is shown in `tests.bad_input.test_it_is_stuck`.
+"""
 
 import asyncio
 import signal
@@ -14,11 +17,8 @@ from streams.embedded.data_dir import GUARD_FILE
 from streams.embedded.guard import Guard
 from streams.embedded.parent import Parent
 from tests.channel_tests.clients import Client, person
-from tests.host_tests.folding import dispositions, folds, opened
-from tests.host_tests.plugins import installed
-from tests.host_tests.processes import COMMAND, Run, environment
-
-WATCHED = (sys.executable, "-m", "tests.host_tests.processes")
+from tests.host_tests.folding import dispositions, folds
+from tests.host_tests.processes import Run, environment
 
 
 async def ask(run: Run, text: str, cookie: str, n: int) -> str:
@@ -50,32 +50,6 @@ async def test_an_engine_that_is_killed_is_started_again_and_goes_on(tmp_path: P
     folds(run.data)
 
 
-async def test_a_callback_that_never_ends_is_killed_and_its_message_set_aside(
-    tmp_path: Path,
-) -> None:
-    """The whole way: stuck, killed from outside three times, a dead letter, a word to the person."""
-    plugins = installed(tmp_path / "plugins")
-    env = environment(tmp_path, plugins, AI_ASSISTANT_FLOW__NAME="rogue")
-    engine = (*COMMAND, "--engine")
-    with Run(env, command=(*WATCHED, "0.6", *engine)).listening() as run:
-        cookie = await person(run)
-        for _ in range(3):
-            client = await Client.open(run, cookie)
-            await client.hello()
-            await client.say("message-0001", "hang")
-            await asyncio.to_thread(run.listening)  # as soon as it was killed and started again
-            await client.ws.wait_closed()
-        assert run.said.count("does not end: killing the engine") == 3
-        assert (await ask(run, "hang", cookie, 1)).startswith("Sorry")
-        assert await ask(run, "hello", cookie, 2) == "hello"
-        assert run.stop() == 0
-    log = opened(run.data)
-    (letter,) = log.dead_letters()
-    assert "died each time it stepped" in letter.error
-    log.close()
-    assert dispositions(run.data) == ["answered"]
-
-
 async def test_a_stop_of_the_parent_stops_the_engine_in_order(tmp_path: Path) -> None:
     with Run(environment(tmp_path)).listening() as run:
         engine = run.engine
@@ -97,7 +71,9 @@ async def test_an_engine_whose_parent_is_gone_stops_by_itself(tmp_path: Path) ->
 # ---- without an engine: what the parent makes of a child's end ---------------------------------
 
 
-def supervise(tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
+def supervise(
+    tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, list[str]]:
     """The parent's code and words, with a child that runs `script` and no pauses."""
     monkeypatch.setattr(parent, "PAUSE_S", (0.0,))
     monkeypatch.setattr(parent, "LOOK_EVERY_S", 0.02)

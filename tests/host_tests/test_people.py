@@ -62,7 +62,10 @@ async def test_an_operator_is_told_who_is_not_in_their_hands(data: Path) -> None
 
 async def test_a_fallback_strategy_hands_over_before_anything_of_it_is_shown(data: Path) -> None:
     model = ScriptedModel(
-        [Rule(pattern="broken", text="系统错误: 5", frames=("系统", "系统错误"), latency_ms=30), Rule()]
+        [
+            Rule(pattern="broken", text="系统错误: 5", frames=("系统", "系统错误"), latency_ms=30),
+            Rule(),
+        ]
     )
     config = {"fallback_strategies": [{"pattern": "^系统错误", "action": "escalate_to_human"}]}
     async with Engine(data, model=model, config=config) as engine:

@@ -8,7 +8,9 @@ import pytest
 from engine import codec
 from engine.crash_points import CrashPoint
 from engine.errors import Unavailable
+from engine.ports import SessionRow, SessionView
 from models.scripted import Rule, ScriptedModel
+from streams.sessions import first_due
 from tests.host_tests.engines import PERSON, Engine, eventually
 from tests.host_tests.folding import dispositions, folds, opened
 from tests.host_tests.rogue_flow import Died
@@ -47,7 +49,7 @@ async def test_the_frames_of_a_later_process_win_over_those_of_an_earlier_one(da
     assert attempts == sorted(set(attempts))
 
 
-async def _streaming(engine: Engine):  # type: ignore[no-untyped-def]
+async def _streaming(engine: Engine) -> SessionView | None:
     view = await engine.host.view(engine.session_id())
     return view if view is not None and view.frames else None
 
@@ -131,8 +133,7 @@ async def test_a_session_that_cannot_be_read_harms_nobody_else(data: Path) -> No
         broken = engine.session_id("conversation-x")
         await engine.ask("hello")
         with engine.host._store.transaction(engine.host._pipeline._owner) as batch:
-            (row,) = [r for r in _rows(engine, broken)]
-            batch.put_sessions([row._replace(value=b'{"id":')])
+            batch.put_sessions([_row(engine, broken)._replace(value=b'{"id":')])
         await engine.die()
     async with Engine(data) as engine:
         assert await engine.ask("still there?") == "still there?"
@@ -143,13 +144,10 @@ async def test_a_session_that_cannot_be_read_harms_nobody_else(data: Path) -> No
         assert letter.session_id == broken
 
 
-def _rows(engine: Engine, session_id: str):  # type: ignore[no-untyped-def]
-    from engine.ports import SessionRow
-    from streams.sessions import first_due
-
+def _row(engine: Engine, session_id: str) -> SessionRow:
     value = engine.host._store.get(session_id)
     assert value is not None
-    return [SessionRow(session_id, value, first_due(codec.decode_session(value)))]
+    return SessionRow(session_id, value, first_due(codec.decode_session(value)))
 
 
 async def test_nothing_is_taken_before_the_start_or_after_the_stop(data: Path) -> None:

@@ -1,0 +1,1 @@
+"""Tests of what is written for people: each snippet does what the text says, each link leads on."""
