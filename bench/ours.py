@@ -68,7 +68,7 @@ class InProcess:
         """One turn; returns when its reply is out."""
         gateway = self.gateway
         assert gateway is not None
-        session_id = gateway.session_id(ACCOUNT, session, session)
+        session_id = gateway.session_id(ACCOUNT, conversation=session, sender=session)
         reply: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting[session_id] = reply
         await gateway.accept(

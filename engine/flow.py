@@ -94,7 +94,7 @@ class Flow(Protocol):
     def encode_data(self, data: object) -> bytes:
         """Canonical bytes: equal data gives equal bytes under any hash seed."""
 
-    def migrate(self, old: FlowRef, state: str, data: bytes) -> tuple[str, object]:
+    def migrate(self, old: FlowRef, state: str, *, data: bytes) -> tuple[str, object]:
         """The leaf and the data with which a session of `old` goes on. Total over leaves."""
 
     def path(self, state: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ def session_of(record_id: str) -> str:
     return record_id.rpartition("/")[0]
 
 
-def message_event_id(session_id: str, account: str, message_id: str) -> str:
+def message_event_id(session_id: str, account: str, *, message_id: str) -> str:
     """A message's event: from the account and the platform's own message id."""
     return derive(session_id, "message", account, message_id)
 
@@ -33,7 +33,7 @@ def outcome_event_id(effect_id: str) -> str:
     return derive(session_of(effect_id), "outcome", effect_id)
 
 
-def effect_id(session_id: str, cause: str, index: int) -> str:
+def effect_id(session_id: str, cause: str, *, index: int) -> str:
     """The index-th effect of a step (0-based), made for `cause`: an event, or a pending now due."""
     return derive(session_id, "effect", cause, index)
 

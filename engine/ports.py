@@ -250,7 +250,7 @@ class Gateway(Protocol):
     async def feedback(self, session_id: str, *, reply_id: str, verdict: str, text: str) -> None:
         """The person judged a reply: verdict `up` or `down`."""
 
-    def session_id(self, account: str, conversation: str, sender: str) -> str:
+    def session_id(self, account: str, *, conversation: str, sender: str) -> str:
         """The session that these platform ids lead to."""
 
     async def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:

@@ -82,7 +82,7 @@ def step(flow: Flow, session: Session, event: Event) -> Step:
     """
     if session.flow != flow.ref and not isinstance(event.body, FlowActivated):
         raise ValueError(f"session runs {session.flow}, the host gave {flow.ref}")
-    turn = Turn(flow, session, event, now_ms=max(session.now_ms, event.at_ms))
+    turn = Turn(flow, session, event=event, now_ms=max(session.now_ms, event.at_ms))
     try:
         note = _apply(turn)
         return _finish(turn, note, None)
@@ -145,7 +145,7 @@ def _migrate(turn: Turn) -> None:
     Timers belong to the old flow's table: the new one starts its own.
     """
     flow, old = turn.flow, turn.session
-    turn.state, data = flow.migrate(old.flow, old.state, bytes(old.data))
+    turn.state, data = flow.migrate(old.flow, old.state, data=bytes(old.data))
     turn.put_data(data)
     active = flow.path(turn.state)
     turn.pending = tuple(p for p in turn.pending if p.kind != "timer")
@@ -399,7 +399,7 @@ def _scratch_after(broken: Turn) -> Turn:
     none of them is tried again.
     """
     flow, event, origin = broken.flow, broken.wake, broken.origin
-    turn = Turn(flow, broken.session, event, now_ms=broken.now_ms)
+    turn = Turn(flow, broken.session, event=event, now_ms=broken.now_ms)
     turn.origin = derive(turn.session.id, "failed", origin)
     note = _admit(turn)
     if isinstance(event.body, FlowActivated):

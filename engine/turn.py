@@ -87,7 +87,7 @@ class Turn:
         "wake",
     )
 
-    def __init__(self, flow: Flow, session: Session, event: Event, *, now_ms: int) -> None:
+    def __init__(self, flow: Flow, session: Session, *, event: Event, now_ms: int) -> None:
         self.flow = flow
         self.session = session
         self.event = event
@@ -398,7 +398,7 @@ class Turn:
     def _next_id(self) -> str:
         # From the origin, not from the event: a repetition has the event's id, but never its
         # origin, so that what becomes due with it gets ids that were never used.
-        return effect_id(self.session.id, self.origin, self._index)
+        return effect_id(self.session.id, self.origin, index=self._index)
 
     def _next_reply(self) -> str:
         return reply_id(self._next_id())

@@ -232,6 +232,7 @@ class Child:
         sampler = Sampler(
             seed=ask.seed,
             temperature_permille=ask.temperature_permille,
+            repeat_penalty_permille=ask.repeat_penalty_permille,
             top_p_permille=ask.top_p_permille,
         )
         self._loop.add(

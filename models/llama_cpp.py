@@ -35,7 +35,8 @@ class LlamaSettings:
     `model_path`: a .gguf file, or a folder with exactly one. `n_ctx`: tokens that one conversation
     may take, prompt and answer together; beyond what the model was trained for none are used.
     `slots`: conversations decoded at the same time, 1 to 64. `n_threads`: leave a core to the
-    engine. `temperature_permille`: 0 always says the likeliest. `max_tokens`: most in one answer,
+    engine. `temperature_permille`: 0 always says the likeliest. `repeat_penalty_permille`: 1 000 is
+    none; small models need some, or they say one thing for ever. `max_tokens`: most in one answer,
     whatever a request asks for. `timeout_s`: an answer that takes longer is given up.
     """
 
@@ -44,6 +45,7 @@ class LlamaSettings:
     slots: int = 4
     n_threads: int = 1
     temperature_permille: int = 200
+    repeat_penalty_permille: int = 1_100
     top_p_permille: int = 900
     max_tokens: int = 512
     timeout_s: float = 120.0
@@ -152,6 +154,7 @@ class LlamaCpp:
             max_tokens=max(1, min(request.max_tokens, self._settings.max_tokens)),
             seed=_seed(request),
             temperature_permille=self._settings.temperature_permille,
+            repeat_penalty_permille=self._settings.repeat_penalty_permille,
             top_p_permille=self._settings.top_p_permille,
         )
 
@@ -169,6 +172,8 @@ class LlamaCpp:
                 f"temperature {settings.temperature_permille}‰, "
                 f"top-p {settings.top_p_permille}‰, seed {_seed(request)}"
             )
+        if settings.repeat_penalty_permille != 1_000:
+            sampler += f", repeat penalty {settings.repeat_penalty_permille}‰"
         return MadeBy(
             runner="llama.cpp",
             weights=self._weights,
@@ -187,6 +192,7 @@ def _check(settings: LlamaSettings) -> None:
         ("slots", settings.slots, 1, SLOTS_MAX),
         ("n_threads", settings.n_threads, 1, THREADS_MAX),
         ("temperature_permille", settings.temperature_permille, 0, 5_000),
+        ("repeat_penalty_permille", settings.repeat_penalty_permille, 1_000, 2_000),
         ("top_p_permille", settings.top_p_permille, 1, 1_000),
         ("max_tokens", settings.max_tokens, 1, 1 << 20),
     ):

@@ -41,6 +41,7 @@ class Ask(Message, frozen=True, kw_only=True, tag="Ask"):
     max_tokens: int
     seed: int
     temperature_permille: int
+    repeat_penalty_permille: int
     top_p_permille: int
 
 

@@ -134,7 +134,7 @@ class Flow:
     def encode_data(self, data: Any) -> bytes:
         return msgspec.json.encode(data)
 
-    def migrate(self, old: FlowRef, state: str, data: bytes) -> tuple[str, object]:
+    def migrate(self, old: FlowRef, state: str, *, data: bytes) -> tuple[str, object]:
         """The leaf of the same name, else `initial`, and the data's fields that still fit.
 
         A flow may override it; it must answer for any state of any version before.

@@ -271,7 +271,7 @@ def _migration(flow: "Flow") -> Iterator[Finding]:
     written = flow.encode_data(flow.new_data())
     for state in (*flow.table.leaves, "no_such_state"):
         try:
-            leaf, _ = flow.migrate(old, state, written)
+            leaf, _ = flow.migrate(old, state, data=written)
         except Exception as error:  # an author's own code, run once here instead of in a step
             leaf, problem = None, f"raised {type(error).__name__} for {state!r}"
         else:

@@ -113,7 +113,7 @@ class Ingress:
         )
         session = self.session_id(incoming.conversation, incoming.sender)
         event = Event(
-            id=message_event_id(session, self._account, incoming.message_id),
+            id=message_event_id(session, self._account, message_id=incoming.message_id),
             session_id=session,
             at_ms=now_ms,
             source=self._source,

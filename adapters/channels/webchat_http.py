@@ -112,7 +112,7 @@ def routes(chat: "WebChat") -> list[BaseRoute]:
         sender = chat.person(request)
         if sender is None:
             return refuse(NO_PERSON)
-        session_id = chat.gateway.session_id(chat.account, conversation, sender)
+        session_id = chat.gateway.session_id(chat.account, conversation=conversation, sender=sender)
         found = await chat.gateway.lines(session_id, after=read.after, limit=PAGE_LINES)
         page = [line_frame(line, conversation) for line in found]
         return reply(Page(conversation=conversation, lines=page, more=len(page) == PAGE_LINES))

@@ -171,7 +171,9 @@ class Socket:
     def _follow(self, hello: Hello) -> Follower:
         known = self.followers.get(hello.conversation)
         if known is None:
-            session_id = self._gateway.session_id(self._account, hello.conversation, self._person)
+            session_id = self._gateway.session_id(
+                self._account, conversation=hello.conversation, sender=self._person
+            )
             known = Follower(hello.conversation, session_id, wake=self._wake.set)
             self.followers[hello.conversation] = known
             self._watch(known)

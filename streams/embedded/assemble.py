@@ -16,7 +16,7 @@ import msgspec
 from adapters.channels.webchat import WebChat
 from adapters.logs.sqlite import SqliteLog
 from adapters.skills.registry import enabled
-from adapters.skills.runner import SkillPool, SkillSettings
+from adapters.skills.runner import CallModel, SkillPool, SkillSettings
 from engine.effects import ModelRequest, PromptLine
 from engine.errors import Refused, Unavailable
 from engine.events import FlowActivated, ModelReplied
@@ -202,8 +202,10 @@ def _skills(
     return pool, triggers
 
 
-def _ask(model: ModelRunner) -> Any:
-    async def ask(prompt: str, max_tokens: int, deadline_ms: int) -> str:
+def _ask(model: ModelRunner) -> CallModel:
+    """How a skill asks the model: outside any session, so nothing of it is an event."""
+
+    async def _answer(prompt: str, max_tokens: int, deadline_ms: int) -> str:
         request = ModelRequest(
             effect_id=f"skill/{wall_ms()}-{random.getrandbits(64):x}",
             session_id="",
@@ -218,4 +220,4 @@ def _ask(model: ModelRunner) -> Any:
             return outcome.text
         raise Unavailable("the model did not answer")
 
-    return ask
+    return _answer

@@ -13,7 +13,6 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, cast
 
 from engine import codec
 from engine.crash_points import CrashPoint
@@ -24,7 +23,6 @@ from engine.ports import (
     Channel,
     Delivery,
     Frame,
-    Incoming,
     Line,
     Receipt,
     SessionView,
@@ -33,6 +31,7 @@ from engine.session import Session
 from streams import ingress
 from streams.embedded.clock import HostClock
 from streams.embedded.crash_marks import nowhere
+from streams.embedded.gateway import ChannelGateway
 from streams.embedded.handed_over import HandedOverSessions, is_handed_over
 from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
@@ -371,7 +370,10 @@ class EmbeddedHost:
         flow = self._pipeline.sessions.flow
         if value is None or flow is None:
             return None
-        return self._view(flow, codec.decode_session(value))
+        try:
+            return self._view(flow, codec.decode_session(value))
+        except InvalidRecord:
+            return None  # its lines can still be read
 
     async def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:
         """Committed lines with n > after."""
@@ -444,51 +446,6 @@ class EmbeddedHost:
                 self._handed_over.put(flow, codec.decode_session(value))
             except InvalidRecord as error:
                 log.error("session %s cannot be read: %s", session_id, error)
-
-
-class ChannelGateway:
-    """What one channel account may ask of the host: the `Gateway` port."""
-
-    def __init__(self, host: EmbeddedHost, routes: Ingress) -> None:
-        self._host = host
-        self._ingress = routes
-
-    async def accept(self, incoming: Incoming) -> str:
-        """Append the message's event; its session id, once that is durable."""
-        taken = self._ingress.message(incoming, now_ms=self._host.now_ms())
-        await self._host.submit(taken)
-        return taken.append.session_id
-
-    async def stop(self, session_id: str, *, reply_id: str, request_id: str) -> None:
-        """The person pressed stop."""
-        await self._host.submit(
-            ingress.stop_requested(
-                session_id, reply_id, request_id=request_id, now_ms=self._host.now_ms()
-            )
-        )
-
-    async def feedback(self, session_id: str, *, reply_id: str, verdict: str, text: str) -> None:
-        """The person judged a reply."""
-        if verdict not in ("up", "down"):
-            raise Refused(f"verdict {verdict!r}: it is `up` or `down`")
-        judged = cast('Literal["up", "down"]', verdict)
-        await self._host.submit(
-            ingress.feedback_given(
-                session_id, reply_id, verdict=judged, text=text, now_ms=self._host.now_ms()
-            )
-        )
-
-    def session_id(self, account: str, conversation: str, sender: str) -> str:
-        """The session that these platform ids lead to."""
-        return self._ingress.session_id(conversation, sender)
-
-    async def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:
-        """Committed lines with n > after."""
-        return await self._host.lines(session_id, after=after, limit=limit)
-
-    async def view(self, session_id: str) -> SessionView | None:
-        """The session as its person may see it."""
-        return await self._host.view(session_id)
 
 
 def _channel_key(session_id: str) -> ChannelKey:

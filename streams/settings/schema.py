@@ -99,7 +99,7 @@ class Model(Section, frozen=True):
     n_threads: Annotated[int, Meta(ge=0, le=256)] = 0
     calls_max: Annotated[int, Meta(ge=1, le=64)] = 4
     max_tokens: Annotated[int, Meta(ge=1, le=32_768)] = 512
-    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.7
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.2
     languages: tuple[Language, ...] = ("en",)
 
 

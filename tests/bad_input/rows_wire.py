@@ -297,7 +297,8 @@ async def half_a_character(scene: Scene) -> str:
 
 
 async def half_a_character_inside(scene: Scene) -> str:
-    return await scene.engine.ask("half \ud83d\x00\x1b[31m", to="conversation-2")
+    half = "half \ud83d\x00\x1b[31m"
+    return await scene.engine.ask(half, id=half, to="conversation-2")
 
 
 TEXT = [

@@ -79,7 +79,9 @@ class MemoryHost:
             raise Unavailable("the disk is full: free some space", retry_after_ms=50)
         if "\x00" in incoming.text:
             raise Refused("the text contains NUL: leave it out")
-        session_id = self.session_id(incoming.account, incoming.conversation, incoming.sender)
+        session_id = self.session_id(
+            incoming.account, conversation=incoming.conversation, sender=incoming.sender
+        )
         session = self.sessions.setdefault(session_id, MemorySession(session_id))
         await self.commit.wait()
         if any(line.id == incoming.message_id for line in session.lines):
@@ -106,7 +108,7 @@ class MemoryHost:
     async def feedback(self, session_id: str, *, reply_id: str, verdict: str, text: str) -> None:
         self.verdicts.append((reply_id, verdict))
 
-    def session_id(self, account: str, conversation: str, sender: str) -> str:
+    def session_id(self, account: str, *, conversation: str, sender: str) -> str:
         key = f"{conversation}\x1f{sender}".encode()
         return f"webchat:{account}:{blake2b(key, digest_size=8).hexdigest()}"
 

@@ -33,8 +33,8 @@ from engine.session import (
 SESSION = "webchat:web:k1:0123456789abcdef01234567"
 ADDRESS = Address(channel="webchat", account="web", conversation="c", sender="s")
 FLOW = FlowRef(name="assistant", version=1, digest="0" * 32)
-ASKED = message_event_id(SESSION, "web", "m1")
-CALL = effect_id(SESSION, ASKED, 0)
+ASKED = message_event_id(SESSION, "web", message_id="m1")
+CALL = effect_id(SESSION, ASKED, index=0)
 REPLY = reply_id(CALL)
 ANSWERED = outcome_event_id(CALL)
 
@@ -70,7 +70,7 @@ CALL_MODEL = Effect(
     ),
 )
 CLOSE = Effect(
-    id=effect_id(SESSION, ANSWERED, 0),
+    id=effect_id(SESSION, ANSWERED, index=0),
     session_id=SESSION,
     epoch=1,
     cause=ANSWERED,
@@ -242,7 +242,7 @@ def test_a_session_reads_as_a_conversation_with_the_engine_beside_it() -> None:
 
 def test_what_was_not_stepped_yet_stands_in_the_conversation() -> None:
     log = log_of(stepped=1)
-    late = message_event_id(SESSION, "web", "m2")
+    late = message_event_id(SESSION, "web", message_id="m2")
     body = MessageReceived(message_id="m2", text="Hello?", address=ADDRESS)
     with log.transaction(log.claim(0)) as batch:
         value = codec.encode(event(late, body, at_ms=3_000))

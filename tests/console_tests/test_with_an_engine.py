@@ -25,7 +25,7 @@ from streams.embedded import data_dir
 COMMAND = [sys.executable, "-m", "console.main"]
 ENDED_WITHIN_S = 30
 LOST_SESSION = "webchat:web:k1:000000000000000000000000"
-LOST = message_event_id(LOST_SESSION, "web", "lost")
+LOST = message_event_id(LOST_SESSION, "web", message_id="lost")
 
 
 def free_port() -> int:

@@ -64,7 +64,7 @@ class Engines:
     @property
     def ended(self) -> bool:
         """The forked engine is dead."""
-        return _dead(self.pid)
+        return dead(self.pid)
 
     async def kill(self) -> int:
         """SIGKILL to the forked engine; its exit code, -9 unless it had ended before."""
@@ -75,7 +75,7 @@ class Engines:
         """SIGKILL to the engine that the parent started; returns when it is dead."""
         pid = self.marks.pid
         os.kill(pid, signal.SIGKILL)
-        while not _dead(pid):
+        while not dead(pid):
             await asyncio.sleep(0.0005)
 
     async def kill_parent(self) -> None:
@@ -111,7 +111,8 @@ class Engines:
         return int(await self._template.stdout.readline())
 
 
-def _dead(pid: int) -> bool:
+def dead(pid: int) -> bool:
+    """No process, or one that only waits to be reaped."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:

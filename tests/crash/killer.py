@@ -19,7 +19,7 @@ from pathlib import Path
 from adapters.logs.sqlite import SqliteLog
 from engine.crash_points import CrashPoint
 from streams.embedded import LOG_FILE
-from tests.crash.engines import Engines
+from tests.crash.engines import Engines, dead
 from tests.crash.judge import Verdict, at_rest, judge, sessions
 from tests.crash.people import Person
 
@@ -82,10 +82,11 @@ class Killer:
         self._marks = self._engines.marks
         self._up = asyncio.Event()
         self._killed_s = 0.0
+        self._leaving = 0  # the engine whose parent was killed, until it is gone
         self._start_s = 0.3  # how long a start takes
         url = f"http://127.0.0.1:{self._engines.port}"
         self._people = [
-            Person(f"person{i:02}", url, seed=seed, heard=self._up.set) for i in range(people)
+            Person(f"person{i:02}", url, seed=seed, heard=self._welcomed) for i in range(people)
         ]
         self.report = Report()
 
@@ -170,8 +171,9 @@ class Killer:
         self._died("under its parent")
         await self._until_up()
         await self._work()
-        await self._engines.kill_parent()
         # The engine finds its pipe ended and stops in order. Meanwhile the next one is refused.
+        self._leaving = self._marks.pid
+        await self._engines.kill_parent()
         self._died("parent")
         await self._start()
 
@@ -197,6 +199,14 @@ class Killer:
     def _expect(self) -> None:
         """Somebody has to be welcomed anew."""
         self._up.clear()
+
+    def _welcomed(self, connect_s: float) -> None:
+        """Somebody is; it counts where it was the engine that was started after the last kill."""
+        if self._leaving and not dead(self._leaving):
+            return
+        self._leaving = 0
+        if connect_s > self._killed_s:
+            self._up.set()
 
     async def _start(self) -> None:
         self._expect()

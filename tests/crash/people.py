@@ -138,9 +138,12 @@ class Conversation:
 
 
 class Person:
-    """One person: talks while `talking`, and always comes back. `heard` is called on a welcome."""
+    """One person: talks while `talking`, and always comes back.
 
-    def __init__(self, name: str, url: str, *, seed: int, heard: Callable[[], None]) -> None:
+    `heard` is called on each welcome, with the time when its socket began to connect.
+    """
+
+    def __init__(self, name: str, url: str, *, seed: int, heard: Callable[[float], None]) -> None:
         self._name = name
         self._url = url
         self._heard = heard
@@ -150,7 +153,7 @@ class Person:
         self._ws: ClientConnection | None = None
         self.talking = True
         self.conversations = [Conversation(f"{name}-talk-0000")]
-        self.connects = 0
+        self._connect_s = 0.0
 
     @property
     def current(self) -> Conversation:
@@ -178,7 +181,6 @@ class Person:
     async def _connected(self) -> None:
         async with self._connect() as ws:
             self._ws = ws
-            self.connects += 1
             for conversation in self.conversations:
                 conversation.asked_after.clear()
             for conversation in self.followed:
@@ -202,6 +204,7 @@ class Person:
                 answer = await http.post(f"{self._url}/api/person", timeout=5)
                 answer.raise_for_status()
                 self._cookie = answer.cookies["person"]
+        began_s = time.monotonic()
         async with connect(
             f"{self._url.replace('http', 'ws', 1)}/ws/chat",
             additional_headers={"Cookie": f"person={self._cookie}"},
@@ -209,6 +212,7 @@ class Person:
             ping_interval=None,
             compression=None,
         ) as ws:
+            self._connect_s = began_s
             yield ws
 
     # ---- reading ---------------------------------------------------------------------------------
@@ -219,7 +223,7 @@ class Person:
         match frame:
             case wire.Welcome() if about is not None:
                 about.welcome(frame)
-                self._heard()
+                self._heard(self._connect_s)
             case wire.LineFrame() if about is not None:
                 about.line(frame)
             case wire.FrameFrame() if about is not None:

@@ -213,7 +213,7 @@ class Play:
         self._messages += 1
         number = str(self._messages)
         body = MessageReceived(message_id=number, text=text, address=_ADDRESS, quoted=text[:20])
-        identity = message_event_id(self.session.id, "main", number)
+        identity = message_event_id(self.session.id, "main", message_id=number)
         return self.record(self.event(identity, body, sent_ms=self.clock_ms - age_ms))
 
     def end(self, request: Pending, how: str) -> Step:

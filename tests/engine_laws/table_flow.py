@@ -310,7 +310,7 @@ class TableFlow:
     def encode_data(self, data: object) -> bytes:
         return msgspec.json.encode(data)
 
-    def migrate(self, old: FlowRef, state: str, data: bytes) -> tuple[str, object]:
+    def migrate(self, old: FlowRef, state: str, *, data: bytes) -> tuple[str, object]:
         if old.name != self.ref.name:
             raise InvalidRecord("data of another flow")
         return (state if state in self._paths else self.initial), self.decode_data(data)

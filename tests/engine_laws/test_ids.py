@@ -13,8 +13,8 @@ parts = st.lists(st.one_of(st.text(st.characters(exclude_characters="\x1f")), st
 
 
 def test_ids_are_what_they_were_when_the_first_history_was_recorded() -> None:
-    message = ids.message_event_id(SESSION, "main", "m1")
-    effect = ids.effect_id(SESSION, message, 0)
+    message = ids.message_event_id(SESSION, "main", message_id="m1")
+    effect = ids.effect_id(SESSION, message, index=0)
     assert message == f"{SESSION}/cf8fa8fbe69a40219ba3fb277acf5876"
     assert effect == f"{SESSION}/bdd0ab932390ccd9bb350082c7802f5b"
     assert ids.outcome_event_id(effect) == f"{SESSION}/85d087335f4a8c17e09751d2b4fdd1be"

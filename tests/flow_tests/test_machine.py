@@ -103,7 +103,7 @@ def machine(callbacks: Callbacks) -> Machine:
 def turn_in(state: str) -> Turn:
     flow = LeaveRequest()
     event = Event(id="s/1", session_id="s", at_ms=1, source="t", body=ClockReached(due_ms=1))
-    turn = Turn(flow, new_session(flow, "s"), event, now_ms=1)
+    turn = Turn(flow, new_session(flow, "s"), event=event, now_ms=1)
     turn.state = state
     return turn
 

@@ -103,13 +103,13 @@ OLD = FlowRef(name="assistant", version=1, digest="0" * 32)
 def test_a_session_goes_on_in_the_same_leaf_with_the_fields_that_fit() -> None:
     flow = Assistant()
     written = b'{"asked":["a"],"failures":"three","gone":true,"quoted":"q"}'
-    state, migrated = flow.migrate(OLD, "bot.answering", written)
+    state, migrated = flow.migrate(OLD, "bot.answering", data=written)
     assert state == "bot.answering"
     assert migrated == Assistant.Data(asked=("a",), quoted="q")
 
 
 def test_a_session_in_a_state_that_is_gone_begins_anew() -> None:
-    assert Assistant().migrate(OLD, "bot.settling", b"{}") == ("new", Assistant.Data())
+    assert Assistant().migrate(OLD, "bot.settling", data=b"{}") == ("new", Assistant.Data())
 
 
 def test_data_of_another_shape_is_an_invalid_record() -> None:

@@ -114,7 +114,7 @@ class Engine:
         )
 
     def session_id(self, to: str = CONVERSATION) -> str:
-        return self.gateway.session_id("web", to, PERSON)
+        return self.gateway.session_id("web", conversation=to, sender=PERSON)
 
     async def lines(self, to: str = CONVERSATION) -> list[Line]:
         return await self.host.lines(self.session_id(to), after=0, limit=1_000)

@@ -113,7 +113,7 @@ async def test_a_reply_that_its_platform_refuses_is_told_to_the_session(data: Pa
     async with Engine(data) as engine:
 
         async def refuse(delivery: Delivery) -> Receipt:
-            raise Refused("the person has left")
+            raise Refused("the person has left \ud800" + "!" * 100_000)
 
         engine.wired.webchat.send = refuse  # type: ignore[method-assign]
         await engine.say("hello")
@@ -121,9 +121,13 @@ async def test_a_reply_that_its_platform_refuses_is_told_to_the_session(data: Pa
         await eventually(
             lambda: [d.state for d in log.deliveries_of(engine.session_id())] == ["failed"]
         )
+        (failed,) = log.deliveries_of(engine.session_id())
+        assert failed.error.startswith("the person has left \ufffd!!")
+        assert len(failed.error) == 500
         log.close()
         del engine.wired.webchat.send
         assert await engine.ask("again") == "again"
+        assert engine.host.state().dead_letters == 0
     assert dispositions(data) == ["answered", "answered"]  # final: a send that fails is no matter
     folds(data)
 

@@ -181,3 +181,12 @@ def test_a_template_that_goes_beyond_its_bounds_is_refused(evil: str) -> None:
 def test_a_template_that_is_no_template_is_refused(broken: str) -> None:
     with pytest.raises(Refused, match="chat template"):
         template(broken)
+
+
+def test_a_penalty_keeps_an_answer_from_saying_one_thing_for_ever() -> None:
+    logits = np.array([1.0, 0.95, -1.0, -1.05], np.float32)
+    one = Sampler(
+        seed=0, temperature_permille=0, top_p_permille=1000, repeat_penalty_permille=1_100
+    )
+    assert [one.pick(logits) for _ in range(3)] == [0, 1, 0]
+    assert logits.tolist() == np.array([1.0, 0.95, -1.0, -1.05], np.float32).tolist()

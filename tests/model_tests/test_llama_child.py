@@ -81,6 +81,7 @@ def ask(number: int, text: str = "hi", *, max_tokens: int = WHOLE) -> wire.Ask:
         max_tokens=max_tokens,
         seed=1,
         temperature_permille=0,
+        repeat_penalty_permille=1_000,
         top_p_permille=1000,
     )
 
