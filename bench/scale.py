@@ -55,8 +55,7 @@ class Conversations:
             outbox=frozenset(),
             stepping=lambda event_id: None,
         )
-        self.pipeline.recover(now_ms=self.now_ms)
-        self.pipeline.activate(self.flow, b"{}", now_ms=self.now_ms)
+        self.pipeline.recover(self.flow, b"{}", now_ms=self.now_ms)
 
     def turns(self, people: list[str]) -> None:
         """One turn of each of these sessions, together."""

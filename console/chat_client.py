@@ -58,7 +58,7 @@ def identity(file: Path, make: Callable[[], Identity], *, new: bool = False) -> 
         return kept
     made = make() if kept is None else Identity(cookie=kept.cookie, conversation=new_conversation())
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file.touch(mode=0o600)
         file.write_bytes(msgspec.json.encode(made))
     except OSError as error:

@@ -6,7 +6,7 @@ tokens, transactions and watermarks from the first day; the embedded log has one
 Time: every `_ms` is milliseconds since the epoch, UTC, unless it says log time.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, Protocol
 
@@ -179,8 +179,8 @@ class SessionStore(Protocol):
     def get(self, session_id: str) -> bytes | None:
         """The last committed bytes, or None."""
 
-    def deadlines(self) -> list[tuple[str, int]]:
-        """Each session that has something pending, and when the first of it is due."""
+    def waiting(self) -> Iterator[SessionRow]:
+        """Each session that has something pending, with when the first of it is due."""
 
 
 class Deliveries(Protocol):

@@ -56,7 +56,9 @@ def fetch_default(data_dir: Path, say: Say) -> Path:
     if target.exists():
         say(f"{target} is not whole: fetching it again")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        # Conversations will be kept here: nobody else looks into it, whoever made it first.
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
             arrived = Path(scratch) / FILE_NAME
             _bring(arrived, say)

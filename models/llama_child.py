@@ -265,8 +265,10 @@ def receive(wire_end: socket.socket) -> wire.ToChild:
 def main() -> None:
     """Run on the socket whose number is the only argument."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # A terminal's Ctrl-C goes to all its processes; the parent decides when this one ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal's Ctrl-C goes to all its processes, and so does the signal of timeout(1) or of a
+    # supervisor that stops a whole group; the parent decides when this one ends.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     wire_end = socket.socket(fileno=int(sys.argv[1]))
     load = receive(wire_end)
     assert isinstance(load, wire.Load)

@@ -16,6 +16,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,8 +116,7 @@ class ChildProcess:
 
     async def kill(self) -> None:
         """End the child, and wait until all of it is gone. It has nothing that must be kept."""
-        if self._process.returncode is None:
-            self._process.kill()
+        kill_now(self._process)
         if self._listening is not None:
             await self._listening
         else:
@@ -182,17 +182,24 @@ class ChildProcess:
         """Make sure that the process is gone, and end what it had in hand."""
         self._writer.close()  # one that is still alive ends when it reads this
         try:
-            # Usually it is dead already. Killing it then would take its exit code from asyncio,
-            # which waits for it in a thread.
-            await asyncio.wait_for(self._process.wait(), END_S_MAX)
+            await asyncio.wait_for(self._process.wait(), END_S_MAX)  # usually it is dead already
         except TimeoutError:
-            self._process.kill()
+            kill_now(self._process)
         code = await self._process.wait()
         self.death = f"{_cause(code)} {await self._complaint}".strip()
         pending, self._pending = list(self._pending.values()), {}
         for each in pending:
             if not each.ended.done():
                 each.ended.set_result(None)
+
+
+def kill_now(process: Process) -> None:
+    """Kill a process, whatever it is doing; one that has ended is no error."""
+    # Not `process.kill`: that looks first whether the process has ended, and so may take its exit
+    # code from asyncio, whose thread then logs an unknown child and makes a code up.
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
 
 
 async def _spawn(wire_end: socket.socket) -> Process:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from engine import codec, pseudonym
@@ -20,6 +21,7 @@ from engine.events import (
     FeedbackGiven,
     HandedBack,
     MessageReceived,
+    Ms,
     OperatorSaid,
     Redriven,
     StopRequested,
@@ -31,9 +33,13 @@ from engine.ports import Append, DeadLetter, Incoming, Line
 ID_CHARS_MAX = 200
 """A platform's ids; longer ones are not from a platform."""
 
+REPLY_TOKEN_BYTES_MAX = 2 * 1024
+"""What a platform gives for answering, a token or an address; it stands in the session's record."""
+
 # Control characters but tab and line feed: they mean nothing in a message, and break terminals.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_NOT_IN_AN_ID = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Taken(NamedTuple):
@@ -86,28 +92,23 @@ class Ingress:
         )
 
     def message(self, incoming: Incoming, *, now_ms: int) -> Taken:
-        """A message as its event. Raises Refused with what the sender can do about it."""
-        for field, value in (
-            ("message id", incoming.message_id),
-            ("conversation id", incoming.conversation),
-            ("sender id", incoming.sender),
-        ):
-            if not value or len(value) > ID_CHARS_MAX:
-                raise Refused(f"{field} has {len(value)} characters: 1 to {ID_CHARS_MAX}")
+        """A message as its event. Raises Refused with what the sender can do about it.
+
+        Ids are recorded as they came: cleaned, two could become one. A time that no clock shows, or
+        a reply token that cannot be one, counts as not given, since the sender cannot mend it and
+        should not lose a message: without a time it is never too old, and without a token the
+        channel answers in its ordinary way.
+        """
+        _check_id("message id", incoming.message_id)
+        _check_id("conversation id", incoming.conversation)
+        _check_id("sender id", incoming.sender)
         text = _bounded(incoming.text, "text", MESSAGE_TEXT_BYTES_MAX)
         if not text:
             raise Refused("the message has no text: write something")
         body = MessageReceived(
-            message_id=cleaned(incoming.message_id),
+            message_id=incoming.message_id,
             text=text,
-            address=Address(
-                channel=self._channel,
-                account=self._account,
-                conversation=cleaned(incoming.conversation),
-                sender=cleaned(incoming.sender),
-                reply_token=cleaned(incoming.reply_token),
-                reply_token_expires_ms=incoming.reply_token_expires_ms,
-            ),
+            address=self._address(incoming),
             quoted=_bounded(incoming.quoted, "quoted text", QUOTED_TEXT_BYTES_MAX),
             locale=cleaned(incoming.locale)[:35],
         )
@@ -117,7 +118,7 @@ class Ingress:
             session_id=session,
             at_ms=now_ms,
             source=self._source,
-            sent_ms=incoming.sent_ms,
+            sent_ms=_time(incoming.sent_ms),
             body=body,
         )
         line = None
@@ -130,6 +131,19 @@ class Ingress:
                 at_ms=now_ms,
             )
         return Taken(_append(event), line)
+
+    def _address(self, incoming: Incoming) -> Address:
+        token = incoming.reply_token
+        if _NOT_IN_AN_ID.search(token) or len(token.encode()) > REPLY_TOKEN_BYTES_MAX:
+            token = ""
+        return Address(
+            channel=self._channel,
+            account=self._account,
+            conversation=incoming.conversation,
+            sender=incoming.sender,
+            reply_token=token,
+            reply_token_expires_ms=_time(incoming.reply_token_expires_ms) if token else None,
+        )
 
 
 def stop_requested(session_id: str, reply_id: str, *, request_id: str, now_ms: int) -> Taken:
@@ -204,6 +218,21 @@ def _asked(session_id: str, kind: str, key: str, *, body: Body, source: str, now
     event_id = derive(session_id, kind, key)
     event = Event(id=event_id, session_id=session_id, at_ms=now_ms, source=source, body=body)
     return Taken(_append(event))
+
+
+def _check_id(field: str, value: str) -> None:
+    if not value or len(value) > ID_CHARS_MAX:
+        raise Refused(f"{field} has {len(value)} characters: 1 to {ID_CHARS_MAX}")
+    if _NOT_IN_AN_ID.search(value):
+        raise Refused(f"{field} has control characters or halves of a character: send it as it is")
+
+
+def _time(given_ms: int | None) -> int | None:
+    """A platform's time in the range of the engine's records; None where it is outside of it."""
+    try:
+        return None if given_ms is None else msgspec.convert(given_ms, Ms)
+    except msgspec.ValidationError:
+        return None
 
 
 def _bounded(text: str, field: str, bytes_max: int) -> str:

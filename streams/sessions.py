@@ -41,6 +41,7 @@ class Batch:
     """What a run of records decided. The host makes it durable whole, or forgets it whole."""
 
     __slots__ = (
+        "born",
         "cancels",
         "dead",
         "dispositions",
@@ -65,6 +66,7 @@ class Batch:
         self.dispositions: Counter[str] = Counter()
         self.effects: Counter[str] = Counter()
         self.errors = 0
+        self.born = 0  # sessions that had their first event
         self.watermark = 0
 
     def rows(self) -> list[SessionRow]:
@@ -203,6 +205,7 @@ class Sessions:
         row = StepRow(session.id, record.seq, record.event_id, offset, done.encoded_record)
         batch.steps.append(row)
         batch.errors += record.error is not None
+        batch.born += record.seq == 1
         for disposition in record.dispositions:
             batch.dispositions[disposition.how] += 1
         orders: list[Order] = []

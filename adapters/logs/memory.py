@@ -81,9 +81,11 @@ class MemoryLog:
         """The last committed bytes, or None."""
         return self.session_bytes.get(session_id)
 
-    def deadlines(self) -> list[tuple[str, int]]:
-        """Each session that has something pending, and when the first of it is due."""
-        return [(one, due_ms) for one, due_ms in self.due.items() if due_ms is not None]
+    def waiting(self) -> Iterator[SessionRow]:
+        """Each session that has something pending, with when the first of it is due."""
+        for session_id, due_ms in self.due.items():
+            if due_ms is not None:
+                yield SessionRow(session_id, self.session_bytes[session_id], due_ms)
 
     def last_control(self, *, up_to: int) -> LogRecord | None:
         """The last control record at or before this offset."""

@@ -31,7 +31,7 @@ from adapters.logs.sqlite_rows import (
 from adapters.logs.sqlite_schema import as_engine_error, open_reader, open_writer
 from engine.errors import Conflict, Refused
 from engine.ids import session_of
-from engine.ports import DeadLetter, Delivery, Line, LogRecord, Owner, StepRow
+from engine.ports import DeadLetter, Delivery, Line, LogRecord, Owner, SessionRow, StepRow
 
 __all__ = ["SqliteLog"]
 
@@ -77,6 +77,9 @@ with recursive newer (place) as (
 select n, key, value from newer cross join line using (place)
 where n > ?2 order by n limit ?3
 """
+
+
+ROWS_AT_A_TIME = 256
 
 
 class SqliteLog:
@@ -272,9 +275,21 @@ class SqliteLog:
         """Offset (at the last death), event id and count of each event where the process died."""
         return self._all("select offset, event_id, deaths from death order by offset, event_id")
 
-    def deadlines(self) -> list[tuple[str, int]]:
-        """Each session that has something pending, and when the first of it is due."""
-        return self._all("select id, due_ms from deadline join session using (session)")
+    def waiting(self) -> Iterator[SessionRow]:
+        """Each session that has something pending, with when the first of it is due.
+
+        Read some at a time: all of them would be a good part of the file.
+        """
+        query = "select id, value, due_ms from deadline cross join session using (session)"
+        reader = open_reader(self.path)
+        try:
+            found = reader.execute(query)
+            while rows := found.fetchmany(ROWS_AT_A_TIME):
+                yield from map(SessionRow._make, rows)
+        except sqlite3.Error as error:
+            raise as_engine_error(error, self.path) from error
+        finally:
+            reader.close()
 
     def last_control(self, *, up_to: int) -> LogRecord | None:
         """The last control record at or before this offset."""

@@ -17,9 +17,10 @@ Where the bytes go, and why:
   20 000 takes some 30 ms, which only a person with a question does.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from engine.errors import Refused, Unavailable
@@ -117,8 +118,10 @@ def as_engine_error(error: sqlite3.Error, path: Path) -> Refused | Unavailable:
 def open_writer(path: Path) -> sqlite3.Connection:
     """Open for writing; make the file and its tables where there is none.
 
+    It is its owner's alone (0600), and so are the files that SQLite makes beside it.
     Raises: Refused (no log, read-only, newer schema), Unavailable (no space to make it).
     """
+    _make_private(path)
     database = _opened(path, "rwc", _prepare)
     database.execute(f"pragma wal_autocheckpoint = {WAL_BYTES // PAGE_BYTES}")
     database.execute(f"pragma cache_size = -{CACHE_KIB}")
@@ -140,6 +143,16 @@ def open_reader(path: Path) -> sqlite3.Connection:
         if Path(f"{path}-wal").exists():
             raise
         return _opened(path, "ro&immutable=1", _check_version)
+
+
+def _make_private(path: Path) -> None:
+    """Make the empty file, where there is none: SQLite would let everybody read it.
+
+    A file that is there keeps what its owner chose. SQLite gives its log and its shared memory the
+    mode of the file itself.
+    """
+    with suppress(OSError):  # it is there, or cannot be made: then SQLite says it better
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _opened(

@@ -28,8 +28,8 @@ def check(at: Invocation) -> None:
     Ends with 0 if the assistant would start with them (warnings may be told), with 3 if not.
     """
     settings = at.settings(quiet=False)
-    _check_flow(settings)
     _check_skills(settings)
+    _check_flow(settings)
     where = settings.directory or "no directory: all defaults and the environment"
     click.echo(f"settings are fine ({where})")
 
@@ -64,13 +64,13 @@ def _check_skills(settings: Settings) -> None:
 
 
 def _check_flow(settings: Settings) -> None:
-    """The flow judges its own table, since only it knows its keys."""
-    from streams.embedded.assemble import build_flow
+    """Build the flow as `run` does: only it knows its keys, and what goes with what."""
+    from streams.embedded.assemble import configured_flow
 
     try:
-        build_flow(settings, [])
+        configured_flow(settings)
     except Refused as error:
-        raise Stopped(f"[flow]: {error}", ExitCode.SETTINGS) from None
+        raise Stopped(str(error), ExitCode.SETTINGS) from None
 
 
 def _value(value: object) -> str:

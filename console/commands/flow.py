@@ -82,14 +82,14 @@ def _by_state(cells: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
 
 
 def _built(at: Invocation, name: str | None) -> "Flow":
-    """The flow with its configuration, where it is the configured one; else with its defaults."""
+    """The flow as `run` has it, where it is the configured one; else with its defaults."""
     from statemachines import registry
     from statemachines.flow import Flow
-    from streams.embedded.assemble import build_flow
+    from streams.embedded.assemble import configured_flow
 
     settings = at.settings()
     if name is None or name == settings.flow.name:
-        built, _ = build_flow(settings, [])
+        built = configured_flow(settings)
         assert isinstance(built, Flow)
         return built
     return registry.build(name)

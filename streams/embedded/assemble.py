@@ -15,6 +15,7 @@ import msgspec
 
 from adapters.channels.webchat import WebChat
 from adapters.logs.sqlite import SqliteLog
+from adapters.skills.metadata import SkillCard
 from adapters.skills.registry import enabled
 from adapters.skills.runner import CallModel, SkillPool, SkillSettings
 from engine.effects import ModelRequest, PromptLine
@@ -36,7 +37,7 @@ from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
 from streams.embedded.pipeline import Pipeline
 from streams.ingress import Ingress
-from streams.settings import Settings, skill_tables
+from streams.settings import Settings, check_flow_table, skill_tables
 
 OUTBOX_CHANNELS = frozenset({"webchat"})
 """Channels whose lines are kept in the log: *sent* means that a line is durable there."""
@@ -64,8 +65,9 @@ def assemble(settings: Settings, *, env: Mapping[str, str]) -> Embedded:
     data_dir.prepare(directory)
     keys = data_dir.keys(directory)
     model = model_runner(settings)
-    skills, triggers = _skills(settings, model, env)
-    flow, config = build_flow(settings, triggers)
+    cards = enabled(settings.skills.enabled)
+    skills = _skills(settings, cards, model=model, env=env)
+    flow, config = build_flow(settings, cards)
     # After all that may be refused: from here on the log is ours.
     store = SqliteLog(directory / data_dir.LOG_FILE)
     clock = HostClock(last_at_ms(store))
@@ -154,12 +156,26 @@ def model_runner(settings: Settings) -> ModelRunner:
             )
 
 
-def build_flow(settings: Settings, triggers: Sequence[dict[str, Any]]) -> tuple[Flow, bytes]:
-    """The configured flow and its whole canonical configuration. Raises Refused."""
+def configured_flow(settings: Settings) -> Flow:
+    """The flow that `run` uses: the enabled skills are asked for their trigger words.
+
+    Raises: Refused with what is wrong with the flow, its configuration or a skill.
+    """
+    flow, _ = build_flow(settings, enabled(settings.skills.enabled))
+    return flow
+
+
+def build_flow(settings: Settings, cards: Sequence[SkillCard]) -> tuple[Flow, bytes]:
+    """The configured flow and its whole canonical configuration. Raises Refused.
+
+    `cards`: of the enabled skills, whose names and trigger words are a part of the configuration.
+    """
+    kind = registry.find(settings.flow.name).Config
+    check_flow_table(settings, kind)
     given: dict[str, Any] = msgspec.json.decode(settings.flow.config)
-    known = registry.find(settings.flow.name).Config.__struct_fields__
+    known = kind.__struct_fields__
     shared: dict[str, Any] = {
-        "skills": list(triggers),
+        "skills": [{"name": c.name, "trigger_words": list(c.trigger_words)} for c in cards],
         "fallback_strategies": [
             {"pattern": s.pattern, "action": s.action} for s in settings.fallbacks
         ],
@@ -181,14 +197,12 @@ def _accounts(channels: Sequence[Channel]) -> dict[tuple[str, str], Account]:
 
 
 def _skills(
-    settings: Settings, model: ModelRunner, env: Mapping[str, str]
-) -> tuple[SkillRunner | None, list[dict[str, Any]]]:
-    """The skills' runner and their trigger words, for the flow."""
-    wanted = settings.skills.enabled
-    if not wanted:
-        return None, []
-    cards = enabled(wanted)
-    pool = SkillPool(
+    settings: Settings, cards: tuple[SkillCard, ...], *, model: ModelRunner, env: Mapping[str, str]
+) -> SkillRunner | None:
+    """The skills' runner; None where no skill is enabled."""
+    if not cards:
+        return None
+    return SkillPool(
         SkillSettings(
             cards=cards,
             workers=settings.skills.processes_max,
@@ -198,8 +212,6 @@ def _skills(
         ),
         _ask(model),
     )
-    triggers = [{"name": c.name, "trigger_words": list(c.trigger_words)} for c in cards]
-    return pool, triggers
 
 
 def _ask(model: ModelRunner) -> CallModel:

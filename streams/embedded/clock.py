@@ -1,8 +1,9 @@
 """The host's clock: the log's last time plus monotonic time since, so that it never goes back.
 
-The only reader of the machine's clocks in the embedded host. A wall clock that jumps while the
-process runs changes nothing; one that stands behind the log's last record at the start does not
-either, and one that is ahead counts from then on.
+The only reader of the machine's clocks in the embedded host. Its monotonic clock counts the time
+that the machine sleeps, so that log time is right after a suspend. A wall clock that jumps while
+the process runs changes nothing; one that stands behind the log's last record at the start does
+not either, and one that is ahead counts from then on.
 """
 
 import time
@@ -18,7 +19,7 @@ class HostClock:
 
     def __init__(self, log_ms: int) -> None:
         self._start_ms = max(wall_ms(), log_ms)
-        self._zero_ns = time.monotonic_ns()
+        self._zero_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     def now_ms(self) -> int:
         """Log time, UTC milliseconds."""
@@ -26,7 +27,7 @@ class HostClock:
 
     def monotonic_ms(self) -> int:
         """Milliseconds since this clock was made."""
-        return (time.monotonic_ns() - self._zero_ns) // 1_000_000
+        return (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - self._zero_ns) // 1_000_000
 
     def skew_ms(self) -> int:
         """How far the machine's wall clock is ahead of the log's time (negative: behind)."""

@@ -19,6 +19,7 @@ from engine.crash_points import CrashPoint
 from engine.errors import InvalidRecord, Refused, Unavailable
 from engine.flow import Flow
 from engine.ids import outcome_event_id
+from engine.limits import CLOCK_SKEW_MAX_MS
 from engine.ports import (
     Channel,
     Delivery,
@@ -32,10 +33,10 @@ from streams import ingress
 from streams.embedded.clock import HostClock
 from streams.embedded.crash_marks import nowhere
 from streams.embedded.gateway import ChannelGateway
-from streams.embedded.handed_over import HandedOverSessions, is_handed_over
+from streams.embedded.handed_over import HandedOverSessions
 from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
-from streams.embedded.pipeline import Called, Decided, Pipeline
+from streams.embedded.pipeline import Called, Decided, Pipeline, in_a_persons_hands
 from streams.host_state import HandedOver, HostState
 from streams.ingress import Ingress, Taken
 
@@ -44,8 +45,12 @@ log = logging.getLogger(__name__)
 RECENT_MAX = 10_000
 """Events that were just appended: a client that resends one is answered without appending it."""
 RETRY_COMMIT_S = 0.5
+HANDED_OVER_BACK = 200
+"""Steps to look back, after a restart, for when a person took a session over."""
 SLEEP_MAX_S = 5.0
 """The pump looks at the clock at least this often."""
+CANNOT_WRITE = "not able to write its log just now"
+"""What people are told; the log of the process has the reason, which names paths."""
 ChannelKey = tuple[str, str]
 Waiting = list[asyncio.Future[None]]
 """Those who wait until an event is durable; empty once it is."""
@@ -86,6 +91,7 @@ class EmbeddedHost:
         self._stopping = False
         self._committing = False
         self._started_ms = 0
+        self._skewed = False
         self.fault: str = "starting"
         self.at = nowhere  # told how many things have come to which crash point
 
@@ -95,10 +101,13 @@ class EmbeddedHost:
         """Recover, activate the flow, start runners and channels, and begin."""
         now_ms = self._clock.now_ms()
         self._started_ms = now_ms
-        pending = self._pipeline.recover(now_ms=now_ms, standing=standing)
+        self._flow, self._config = flow, config
         if standing:
             log.error("the last process died while stepping event %s", standing)
-        replaced = self._pipeline.activate(flow, config, now_ms=now_ms)
+        found = self._pipeline.recover(flow, config, now_ms=now_ms, standing=standing)
+        replaced = found.replaced
+        for session in found.handed_over:
+            self._handed_over.put(session, since_ms=self._handed_over_ms(session))
         if replaced is not None:
             same = (replaced.name, replaced.version) == (flow.ref.name, flow.ref.version)
             why = "its code or configuration changed" if same else "another flow is configured"
@@ -113,9 +122,8 @@ class EmbeddedHost:
             await channel.start(ChannelGateway(self, routes))
         self._pump_task = asyncio.create_task(self._pump(), name="pump")
         self._pump_task.add_done_callback(self._pump_ended)
-        self._performers.put(pending, now_ms=self._clock.now_ms())
+        self._performers.put(found.requests, now_ms=self._clock.now_ms())
         self.fault = ""
-        self._find_handed_over()
 
     async def stop(self, *, drain_s: float) -> None:
         """Take nothing more in; wait at most `drain_s` for what is in flight; let go."""
@@ -215,8 +223,24 @@ class EmbeddedHost:
             self.at(CrashPoint.COMMIT_PERFORM, 1)
             self._perform(decided)
 
+    def _look_at_the_clock(self) -> None:
+        """Say once when the machine's clock and log time part, and when they meet again.
+
+        Log time goes on all the same: it is the host's own, so a jump stalls and fires nothing.
+        """
+        skew_ms = self._clock.skew_ms()
+        self._metrics.skewed(skew_ms)
+        if (abs(skew_ms) > CLOCK_SKEW_MAX_MS) != self._skewed:
+            self._skewed = not self._skewed
+            log.warning(
+                "the machine's clock is %.1f s ahead of log time: %s",
+                skew_ms / 1_000,
+                "times are log time's until a restart" if self._skewed else "they agree again",
+            )
+
     async def _work(self) -> None:
         """Wait for something to come in, or for the next deadline."""
+        self._look_at_the_clock()
         if self._taken or self._called or self._stopping:
             return
         now_ms = self._clock.now_ms()
@@ -240,15 +264,15 @@ class EmbeddedHost:
         """Nothing of the batch is durable: tell those who can send again, keep what cannot."""
         self._metrics.rolled_back()
         log.error("commit failed, nothing of it is durable: %s", error)
-        fault = f"not able to write its log: {error}"
-        self.fault = self.fault or fault
+        self.fault = self.fault or CANNOT_WRITE
+        told = Unavailable(f"the assistant is {CANNOT_WRITE}")
         kept = [item for item in taken if not item[1]]
         for item, waiting in taken:
             if waiting:
                 self._recent.pop(item.append.event_id, None)
             for future in waiting:
                 if not future.done():
-                    future.set_exception(error)
+                    future.set_exception(told)
                     future.exception()  # the one who waits for it may have gone
         self._taken = kept + self._taken
         self._called = called + self._called
@@ -258,7 +282,9 @@ class EmbeddedHost:
                 now_ms = self._clock.now_ms()
                 in_hand = {call.get_name() for call in self._calls}
                 in_hand |= {call.reply_id for call in self._called}
-                pending = self._pipeline.recover(now_ms=now_ms, in_hand=frozenset(in_hand))
+                found = self._pipeline.recover(
+                    self._flow, self._config, now_ms=now_ms, in_hand=frozenset(in_hand)
+                )
                 break
             except Unavailable:
                 if self._stopping:
@@ -266,17 +292,17 @@ class EmbeddedHost:
         if self._stopping:  # what is in the log goes on at the next start
             self._taken, self._called = [], []
             return
-        if self.fault == fault:
+        if self.fault == CANNOT_WRITE:
             self.fault = ""
         # What a runner has done already waits to be appended: it is not done a second time.
         done = {item.append.event_id for item, _ in self._taken}
-        pending = [r for r in pending if outcome_event_id(r.effect_id) not in done]
+        pending = [r for r in found.requests if outcome_event_id(r.effect_id) not in done]
         self._performers.put(pending, now_ms=now_ms)
 
     def _pump_ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self.fault = f"broken: {type(error).__name__}: {error}"
+            self.fault = "broken, and about to be restarted"
             log.critical("the pump died: the process must be restarted", exc_info=error)
         for waiting in self._recent.values():
             for future in waiting:
@@ -293,7 +319,10 @@ class EmbeddedHost:
         flow = self._pipeline.sessions.flow
         assert flow is not None
         for session, _ in batch.stepped.values():
-            self._handed_over.put(flow, session)
+            if in_a_persons_hands(flow, session.state):
+                self._handed_over.put(session, since_ms=session.now_ms)
+            else:
+                self._handed_over.drop(session.id)
             channel = self._channel_of(session.id)
             if channel is not None:
                 channel.stepped(self._view(flow, session))
@@ -360,7 +389,7 @@ class EmbeddedHost:
             session_id=session.id,
             state=session.state,
             busy=any(pending.kind != "timer" for pending in session.pending),
-            person=is_handed_over(flow, session),
+            person=in_a_persons_hands(flow, session.state),
             frames=self._pipeline.egress.frames(session.id),
         )
 
@@ -435,17 +464,17 @@ class EmbeddedHost:
                 "`ai-assistant operator list` shows those that are"
             )
 
-    def _find_handed_over(self) -> None:
-        flow = self._pipeline.sessions.flow
-        assert flow is not None
-        for session_id, _ in self._store.deadlines():
-            value = self._store.get(session_id)
-            if value is None:
-                continue
-            try:
-                self._handed_over.put(flow, codec.decode_session(value))
-            except InvalidRecord as error:
-                log.error("session %s cannot be read: %s", session_id, error)
+    def _handed_over_ms(self, session: Session) -> int:
+        """When a session that is in a person's hands came there; roughly, if that is long ago."""
+        after, limit = session.seq - HANDED_OVER_BACK, HANDED_OVER_BACK
+        rows = self._store.steps(session.id, after_seq=after, limit=limit)
+        times = dict(self._store.step_times(session.id, after_seq=after, limit=limit))
+        since_ms = session.now_ms
+        for row in reversed(rows):
+            if not in_a_persons_hands(self._flow, codec.decode_step(row.value).after):
+                break
+            since_ms = times.get(row.seq, since_ms)
+        return since_ms
 
 
 def _channel_key(session_id: str) -> ChannelKey:

@@ -45,6 +45,11 @@ class Metrics:
             "assistant_commits_rolled_back", "Commits that failed", registry=registry
         )
         self._sessions = Gauge("assistant_sessions", "Sessions in the log", registry=registry)
+        self._skew = Gauge(
+            "assistant_clock_skew_seconds",
+            "How far the machine's clock is ahead of log time",
+            registry=registry,
+        )
         Gauge("assistant_info", "Its version", ["version"], registry=registry).labels(
             self.version
         ).set(1)
@@ -61,9 +66,8 @@ class Metrics:
         self.events += n
         self._events.inc(n)
         self._batch.observe(n)
-        born = sum(1 for session, _ in batch.stepped.values() if session.seq == 1)
-        if born:
-            self.sessions += born
+        if batch.born:
+            self.sessions += batch.born
             self._sessions.set(self.sessions)
         if batch.dead:
             self.dead_letters += len(batch.dead)
@@ -76,6 +80,10 @@ class Metrics:
             self._errors.inc(batch.errors)
         for state, count in Tally(d.state for d in decided.deliveries.values()).items():
             self._deliveries.labels(state).inc(count)
+
+    def skewed(self, skew_ms: int) -> None:
+        """How far the machine's clock is ahead of log time."""
+        self._skew.set(skew_ms / 1_000)
 
     def rolled_back(self) -> None:
         """A commit failed."""

@@ -57,7 +57,8 @@ class Parent:
                 return 70
             pause_s = PAUSE_S[min(deaths, len(PAUSE_S)) - 1]
             self.say(f"the engine {_ended(code)}; restarting it" + _after(pause_s))
-            self._stopping.wait(pause_s)
+            if self._stopping.wait(pause_s):
+                return 0
 
     def _start(self) -> "subprocess.Popen[bytes]":
         # The pipe ends with this process, however it ends: the engine reads that as "stop".

@@ -8,6 +8,8 @@ which is a small restart. Used by the host's event loop; it knows no event loop 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from engine import codec
 from engine.effects import Effect, RunnerRequest
 from engine.errors import Conflict, InvalidRecord, Refused, Unavailable
@@ -45,6 +47,28 @@ class Called(NamedTuple):
 
     reply_id: str
     outcome: Receipt | Refused | Unavailable
+
+
+class Recovered(NamedTuple):
+    """What a restart found: to be performed, in a person's hands, and the flow of before."""
+
+    requests: list[RunnerRequest]
+    handed_over: list[Session]
+    replaced: FlowRef | None
+
+
+class _Pending(msgspec.Struct):
+    kind: str
+
+
+class _Glance(msgspec.Struct):
+    """As much of a session as a restart has to look at in each of them."""
+
+    state: str
+    pending: tuple[_Pending, ...]
+
+
+_glance = msgspec.json.Decoder(_Glance).decode
 
 
 class Decided:
@@ -123,51 +147,96 @@ class Pipeline:
     # ---- start -----------------------------------------------------------------------------
 
     def recover(
-        self, *, now_ms: int, standing: str = "", in_hand: frozenset[str] = frozenset()
-    ) -> list[RunnerRequest]:
-        """Take over what is durable: the requests that are still to be performed.
+        self,
+        flow: Flow,
+        config: bytes,
+        *,
+        now_ms: int,
+        standing: str = "",
+        in_hand: frozenset[str] = frozenset(),
+    ) -> Recovered:
+        """Take over what is durable, and make `flow` the active one if it is not.
 
         `standing`: the event at which the last process died. Used at the start, and whenever a
         commit failed; then `in_hand` are the replies whose channel was called and has answered, or
-        will. Raises Unavailable where the log cannot be written.
+        will. Raises Unavailable where the log cannot be written, Refused where it needs a flow
+        that is not here.
         """
-        store = self.store
         self.sessions = self._new_sessions()
         self.egress = self._make_egress()
         self.deadlines = Deadlines()
-        self.deadly = {event_id: deaths for _, event_id, deaths in store.deaths()}
-        self._offset = store.head(PARTITION)
+        self.deadly = {event_id: deaths for _, event_id, deaths in self.store.deaths()}
+        self._offset = self.store.head(PARTITION)
+        # In this order: a death counts even if the next step dies too, what is in the log is
+        # stepped by the flow that was active for it, and events of our own find a flow.
+        if standing:
+            self._count_death(standing, now_ms)
         self._activate_last()
         self._catch_up(now_ms)
-        for session_id, due_ms in store.deadlines():
-            self.deadlines.put(session_id, due_ms)
-        undelivered = store.undelivered()
-        changed, events = self.egress.recover(undelivered, now_ms=now_ms, in_hand=in_hand)
+        self.egress = self._make_egress()  # what the catch-up ordered is read back with the rest
+        replaced = self._activate(flow, config, now_ms)
+        requests, handed_over = self._waiting(flow)
+        self._recover_egress(now_ms, in_hand)
+        return Recovered(requests=requests, handed_over=handed_over, replaced=replaced)
+
+    def _count_death(self, event_id: str, now_ms: int) -> None:
+        deaths = self.deadly.get(event_id, 0) + 1
+        self.deadly[event_id] = deaths
         decided = self._decided(now_ms)
-        decided.appends = list(events)
-        decided.deliveries = {d.reply_id: d for d in changed}
-        if standing:
-            deaths = self.deadly.get(standing, 0) + 1
-            self.deadly[standing] = deaths
-            decided.deaths = (standing, deaths)
+        decided.deaths = (event_id, deaths)
+        self.commit(decided)
+
+    def _activate(self, flow: Flow, config: bytes, now_ms: int) -> FlowRef | None:
+        """The ref that `flow` replaces, if it was not active already."""
+        current = self.sessions.flow
+        if current is not None and current.ref == flow.ref:
+            return None
+        replaced = self.last_flow
+        control = activated(flow, config, at_ms=now_ms)
+        self._append([Append("", control.id, codec.encode(control))], {}, now_ms=now_ms)
+        self.last_flow = flow.ref
+        return replaced
+
+    def _recover_egress(self, now_ms: int, in_hand: frozenset[str]) -> None:
+        undelivered = self.store.undelivered()
+        changed, events = self.egress.recover(undelivered, now_ms=now_ms, in_hand=in_hand)
+        self._append(events, {d.reply_id: d for d in changed}, now_ms=now_ms)
+
+    def _append(
+        self, appends: list[Append], deliveries: dict[str, Delivery], *, now_ms: int
+    ) -> None:
+        """A batch of our own: nobody waits for it, and nothing of it is performed."""
+        decided = self._decided(now_ms)
+        decided.appends = appends
+        decided.deliveries = deliveries
         self._apply_to(decided)
-        if decided.deaths or not decided.is_empty:
+        if not decided.is_empty:
             self.commit(decided)
             self.confirm(decided)
-        return self._requests()
 
-    def _requests(self) -> list[RunnerRequest]:
-        """What sessions still await of runners: the step record is the place of record for it."""
-        found = []
-        for session_id, _ in self.store.deadlines():
-            value = self.store.get(session_id) or b""
+    def _waiting(self, flow: Flow) -> tuple[list[RunnerRequest], list[Session]]:
+        """Requests that are still to be performed, and the sessions in a person's hands.
+
+        One pass over all that has something pending; only what is one of both is decoded whole.
+        """
+        requests: list[RunnerRequest] = []
+        handed_over: list[Session] = []
+        for row in self.store.waiting():
+            self.deadlines.put(row.session_id, row.due_ms)
             try:
-                session = codec.decode_session(value)
-                effects = self._effects(session)
-            except InvalidRecord:
+                glance = _glance(row.value.partition(b"\n")[0])
+                awaits = any(pending.kind != "timer" for pending in glance.pending)
+                person = in_a_persons_hands(flow, glance.state)
+                if not (awaits or person):
+                    continue
+                session = codec.decode_session(row.value)
+                if awaits:
+                    requests += [expand(session, effect) for effect in self._effects(session)]
+            except (InvalidRecord, msgspec.DecodeError):
                 continue  # its next event is a dead letter, which says so
-            found += [expand(session, effect) for effect in effects]
-        return found
+            if person:
+                handed_over.append(session)
+        return requests, handed_over
 
     def _effects(self, session: Session) -> list[Effect]:
         """The pending requests' effects, oldest first: they are in the newest step records.
@@ -183,21 +252,6 @@ class Pipeline:
             effects = [e for row in rows for e in codec.decode_step(row.value).effects]
             found = {e.id: e for e in effects if e.id in wanted}
         return list(found.values())
-
-    def activate(self, flow: Flow, config: bytes, *, now_ms: int) -> FlowRef | None:
-        """Make `flow` the active one if it is not; the one that it replaces, if any."""
-        current = self.sessions.flow
-        if current is not None and current.ref == flow.ref:
-            return None
-        replaced = self.last_flow
-        control = activated(flow, config, at_ms=now_ms)
-        decided = self._decided(now_ms)
-        decided.appends = [Append("", control.id, codec.encode(control))]
-        self._apply_to(decided)
-        self.commit(decided)
-        self.confirm(decided)
-        self.last_flow = flow.ref
-        return replaced
 
     # ---- one batch -------------------------------------------------------------------------
 
@@ -328,6 +382,14 @@ class Pipeline:
             self._step(decided, records)
             self.commit(decided)
             self.confirm(decided)
+
+
+def in_a_persons_hands(flow: Flow, state: str) -> bool:
+    """Whether a person has taken over in this state; no for a state that the flow does not have."""
+    try:
+        return not flow.hands_over.isdisjoint(flow.path(state))
+    except KeyError:
+        return False
 
 
 def line_of(delivery: Delivery, *, at_ms: int) -> Line:

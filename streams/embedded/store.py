@@ -21,6 +21,9 @@ class Store(Log, SessionStore, Deliveries, Protocol):
     def steps(self, session_id: str, *, after_seq: int, limit: int) -> Sequence[StepRow]:
         """The session's step records with seq > after_seq, in order of seq."""
 
+    def step_times(self, session_id: str, *, after_seq: int, limit: int) -> list[tuple[int, int]]:
+        """Seq and time (when it was stepped) of what `steps` gives for the same arguments."""
+
     def dead_letters(self) -> Sequence[DeadLetter]:
         """All that were set aside, in order."""
 

@@ -13,6 +13,7 @@ What it never does: guess. A key that is unknown or wrong refuses the start, and
 is told at once. And it never shows a secret.
 """
 
+from streams.settings.flow_table import check_flow_table
 from streams.settings.load import load
 from streams.settings.schema import (
     Account,
@@ -49,6 +50,7 @@ __all__ = [
     "Settings",
     "Skills",
     "WebChat",
+    "check_flow_table",
     "is_loopback",
     "load",
     "operator_token",

@@ -28,7 +28,7 @@ from streams.settings.schema import (
     Skills,
     WebChat,
 )
-from streams.settings.table import Reading
+from streams.settings.table import Reading, joined
 
 
 class _AssistantFile(Section, frozen=True):
@@ -78,7 +78,7 @@ def load(
     accounts, fallbacks, warnings = _channels(adapter_raw, adapter)
     problems += assistant.all_problems() + adapter.all_problems(off=_off(adapter_raw))
     if problems:
-        raise Refused(_all(problems))
+        raise Refused(joined(problems))
     origins = assistant.origins + adapter.origins
     server = sections.server
     if data_dir is not None:
@@ -175,9 +175,3 @@ def _off(raw: object) -> list[str]:
         for name, entry in entries
         if isinstance(entry, dict) and entry.get("enabled") is False
     ]
-
-
-def _all(problems: list[str]) -> str:
-    if len(problems) == 1:
-        return problems[0]
-    return "\n".join([f"{len(problems)} settings are wrong:", *(f"  {p}" for p in problems)])

@@ -228,6 +228,13 @@ class Reading:
 # ---- words for a person ------------------------------------------------------------------------
 
 
+def joined(problems: list[str]) -> str:
+    """All problems as one text; empty where there is none."""
+    if len(problems) < 2:
+        return "".join(problems)
+    return "\n".join([f"{len(problems)} settings are wrong:", *(f"  {p}" for p in problems)])
+
+
 def hint(name: str, known: Iterable[str]) -> str:
     """A question with the nearest known name, or nothing."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -268,7 +275,9 @@ def allowed(kind: Any) -> str:
         return ", ".join(json.dumps(choice) for choice in get_args(bare))
     if get_origin(bare) is tuple:
         return f"a list of {allowed(get_args(bare)[0])}"
-    bounds = f" from {meta.ge:,} to {meta.le:,}" if meta is not None and meta.le is not None else ""
+    bounds = ""
+    if meta is not None and meta.ge is not None:
+        bounds = f" from {meta.ge:,}" + ("" if meta.le is None else f" to {meta.le:,}")
     words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
     return words.get(bare, "another kind of value") + bounds.replace(",", " ")
 

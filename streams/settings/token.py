@@ -41,7 +41,7 @@ def _kept(path: Path) -> Secret | None:
 
 
 def _make(path: Path) -> Secret:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     scratch = path.with_name(f".{FILE_NAME}.{os.getpid()}")
     with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(secrets.token_urlsafe(TOKEN_BYTES) + "\n")

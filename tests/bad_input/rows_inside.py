@@ -289,7 +289,7 @@ STORAGE = [
         does=disk_full_meanwhile, told='"text": "wait 400 ms"', ends=("answered",),
         engine=lambda: {"model": _waits()}),
     Row(group="storage", wrong="another process locks the database", does=log_is_busy,
-        told="nothing was written: database is locked"),
+        told="not able to write its log"),
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+from engine.errors import Refused
 from tests.bad_input.scene import CHAT, Row, Scene
 from tests.channel_tests.clients import CONVERSATION, Client
 from tests.channel_tests.memory_host import TOKEN
@@ -297,8 +298,14 @@ async def half_a_character(scene: Scene) -> str:
 
 
 async def half_a_character_inside(scene: Scene) -> str:
-    half = "half \ud83d\x00\x1b[31m"
-    return await scene.engine.ask(half, id=half, to="conversation-2")
+    return await scene.engine.ask("half \ud83d\x00\x1b[31m", to="conversation-2")
+
+
+async def half_an_id(scene: Scene) -> str:
+    try:
+        return await scene.engine.say("hi", id="half-\ud83d-an-id", to="conversation-2")
+    except Refused as error:
+        return str(error)
 
 
 TEXT = [
@@ -344,6 +351,12 @@ TEXT = [
         does=half_a_character_inside,
         told="^half \ufffd\\[31m$",
         ends=("answered",),
+    ),
+    Row(
+        group="text",
+        wrong="half of a surrogate pair in a message's id",
+        does=half_an_id,
+        told="message id has .* halves of a character",
     ),
     Row(
         group="text",

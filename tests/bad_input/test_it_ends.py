@@ -83,7 +83,7 @@ FLOWS = [
     Row(group="flows", wrong="one that does not exist", said="there is no flow 'asistant'",
         code=ExitCode.FAILED, toml="[flow]\nname = 'asistant'"),
     Row(group="flows", wrong="a key that its configuration does not have",
-        said="configuration of flow assistant.*setle_s", code=ExitCode.FAILED,
+        said="setle_s.*settle_s", code=ExitCode.FAILED,
         toml="[flow.config]\nsetle_s = 3"),
     Row(group="flows", wrong="a number of seconds below zero", said="settle_s",
         code=ExitCode.FAILED, toml="[flow.config]\nsettle_s = -3"),

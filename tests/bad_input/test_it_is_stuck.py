@@ -17,7 +17,7 @@ from tests.host_tests.plugins import installed
 from tests.host_tests.processes import COMMAND, Run, environment
 
 ENGINE = (*COMMAND, "--engine")
-PATIENCE_S = "0.6"
+PATIENCE_S = "1.0"
 IMPATIENT = (sys.executable, "-m", "tests.host_tests.processes", PATIENCE_S, *ENGINE)
 ROWS = {
     "callbacks: one never ends": ("hang", "does not end: killing the engine"),

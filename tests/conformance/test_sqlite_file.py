@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,29 @@ def acknowledging(path: Path) -> Iterator[subprocess.Popen[str]]:
     yield process
     process.kill()
     process.communicate()
+
+
+def test_nobody_but_its_owner_may_read_a_log_or_what_stands_beside_it(path: Path) -> None:
+    before = os.umask(0)  # as on a machine where files are for everybody
+    try:
+        log = SqliteLog(path)
+        write_everything(log, log.claim(0), 1)
+        reader = SqliteLog(path, read_only=True)
+        files = sorted(path.parent.iterdir())
+        names = [file.name.removeprefix(path.name) for file in files]
+        assert names == ["", "-shm", "-wal", ".lock"]
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+        reader.close()
+        log.close()
+    finally:
+        os.umask(before)
+
+
+def test_a_log_that_its_owner_lets_others_read_stays_so(path: Path) -> None:
+    SqliteLog(path).close()
+    path.chmod(0o640)
+    SqliteLog(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 def test_a_log_is_the_same_after_it_was_closed_and_opened_again(path: Path) -> None:

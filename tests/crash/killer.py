@@ -166,9 +166,9 @@ class Killer:
         await self._engines.start_with_parent()
         await self._until_up()
         await self._work()
-        self._expect()
         await self._engines.kill_child()
         self._died("under its parent")
+        self._expect()
         await self._until_up()
         await self._work()
         # The engine finds its pipe ended and stops in order. Meanwhile the next one is refused.

@@ -15,11 +15,12 @@ from streams.embedded.parent import Parent
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = (sys.executable, "-P", "-m", "console.main", "run")
 ENDED_WITHIN_S = 40
+OURS = ("AI_ASSISTANT", "XDG_", "MODEL_PATH", "MAX_TOKENS")
 
 
 def environment(home: Path, *path: Path, **settings: str) -> dict[str, str]:
     """A scripted model, no skills, any port, nothing of this machine's. `path`: Python's."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AI_ASSISTANT", "XDG_", "MO"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
     return {
         **kept,
         "HOME": str(home),

@@ -76,7 +76,7 @@ async def test_on_a_full_disk_nothing_is_taken_and_with_space_it_goes_on(data: P
     async with Engine(data) as engine:
         assert await engine.ask("before") == "before"
         with full_disk(data):
-            with pytest.raises(Unavailable, match="is the disk full"):
+            with pytest.raises(Unavailable, match="not able to write its log just now"):
                 await engine.say("meanwhile", id="message-full")
             assert "not able to write its log" in engine.host.state().reason
         await eventually(lambda: not engine.host.fault)

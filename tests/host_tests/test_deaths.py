@@ -32,7 +32,7 @@ async def die_at(data: Path, text: str = "die", *, times: int = 1) -> None:
         engine = await rogue(data).start()
         with pytest.raises(Unavailable):
             await engine.say(text, id="deadly-message")
-        assert "Died" in engine.host.fault
+        assert "broken" in engine.host.fault
         await engine.die()
 
 

@@ -72,18 +72,32 @@ async def test_an_engine_whose_parent_is_gone_stops_by_itself(tmp_path: Path) ->
 
 
 def supervise(
-    tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    script: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    pause_s: float = 0.0,
+    stopped: bool = False,
 ) -> tuple[int, list[str]]:
-    """The parent's code and words, with a child that runs `script` and no pauses."""
-    monkeypatch.setattr(parent, "PAUSE_S", (0.0,))
+    """The parent's code and words, with a child that runs `script`.
+
+    `stopped`: it is asked to stop as soon as it has said something.
+    """
+    monkeypatch.setattr(parent, "PAUSE_S", (pause_s,))
     monkeypatch.setattr(parent, "LOOK_EVERY_S", 0.02)
     said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if stopped:
+            signal.raise_signal(signal.SIGTERM)
+
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     made = Parent(
         command=[sys.executable, "-c", script],
         guard=tmp_path / GUARD_FILE,
         drain_s=0.2,
-        say=said.append,
+        say=say,
         stall_s=0.3,
     )
     try:
@@ -117,6 +131,15 @@ def test_what_the_last_engine_died_at_does_not_make_the_next_one_look_stuck(
     Guard(tmp_path / GUARD_FILE).stepping("webchat:web:k1:x/1")
     code, said = supervise(tmp_path, "import time; time.sleep(0.8)", monkeypatch)
     assert (code, said) == (0, [])
+
+
+def test_a_parent_that_is_stopped_between_two_starts_starts_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = f"import os; open({str(tmp_path)!r} + f'/{{os.getpid()}}', 'w'); os._exit(9)"
+    code, said = supervise(tmp_path, script, monkeypatch, pause_s=30.0, stopped=True)
+    assert (code, said) == (0, ["the engine ended with code 9; restarting it in 30 s"])
+    assert len([path for path in tmp_path.iterdir() if path.name.isdigit()]) == 1
 
 
 def test_a_child_that_does_not_stop_in_time_is_killed(

