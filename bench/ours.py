@@ -58,6 +58,10 @@ class InProcess:
     def show(self, frame: Frame) -> None:
         """Nobody looks."""
 
+    def follows(self, session_id: str) -> bool:
+        """Nobody looks."""
+        return False
+
     def stepped(self, view: SessionView) -> None:
         """Nobody looks."""
 

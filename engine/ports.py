@@ -288,6 +288,9 @@ class Channel(Protocol):
     def show(self, frame: Frame) -> None:
         """Show an open reply's text so far, if anybody looks. Never blocks, never raises."""
 
+    def follows(self, session_id: str) -> bool:
+        """Whether anybody looks at this session just now; `stepped` is not called for others."""
+
     def stepped(self, view: SessionView) -> None:
         """A session of this account has a new state. Never blocks, never raises."""
 

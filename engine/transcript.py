@@ -29,8 +29,11 @@ NO_TURNS = blake2b(b"", digest_size=8).hexdigest()
 def bounded(turns: list[TranscriptTurn]) -> tuple[TranscriptTurn, ...]:
     """The last 20 turns and at most 32 KiB of their text; the newest turn always stays."""
     kept = turns[-TRANSCRIPT_TURNS_MAX:]
+    characters = 0
+    for turn in kept:  # twice in each turn of every dialog: a generator would cost double
+        characters += len(turn.user) + len(turn.bot)
     # A character is at most 4 bytes: only a transcript that may be too long is measured exactly.
-    if 4 * sum(len(turn.user) + len(turn.bot) for turn in kept) > TRANSCRIPT_BYTES_MAX:
+    if 4 * characters > TRANSCRIPT_BYTES_MAX:
         sizes = [len(turn.user.encode()) + len(turn.bot.encode()) for turn in kept]
         total = sum(sizes)
         first = 0

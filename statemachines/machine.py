@@ -15,7 +15,7 @@ Theory of operation, as checked against version 0.9.3:
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transitions.core import Condition
 from transitions.extensions.nesting import HierarchicalMachine, NestedState, NestedTransition
@@ -79,6 +79,17 @@ class _Guard(Condition):
         return passed
 
 
+class _Moves(NamedTuple):
+    """What taking a row from one leaf leaves and enters, as the library resolved it.
+
+    Each with the scope in which its state's callbacks run.
+    """
+
+    leaf: str
+    leave: list[tuple[Callable[[Any, list[str]], None], list[str]]]
+    enter: list[tuple[Callable[[Any, list[str]], None], list[str]]]
+
+
 class _Row(NestedTransition):
     """A row that tells the cursor when the library took it."""
 
@@ -87,12 +98,41 @@ class _Row(NestedTransition):
     def __init__(self, *args: Any, index: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.index = index
+        self._moves: dict[str, _Moves] = {}
 
     def execute(self, event_data: Any) -> bool:
         taken = super().execute(event_data)
         if taken:
             event_data.model.row = self.index
         return taken
+
+    def _change_state(self, event_data: Any) -> None:
+        """Leave and enter what the library resolves for this row from this leaf, which is always
+        the same: it is asked once for each leaf, and that was half the cost of a move.
+
+        The library's check for final states is left out: the load check refuses them.
+        """
+        model = event_data.model
+        moves = self._moves.get(model.state)
+        if moves is None:
+            moves = self._moves[model.state] = self._resolved(event_data)
+        for leave, scope in moves.leave:
+            leave(event_data, scope)
+        event_data.machine.set_state(moves.leaf, model)
+        for enter, scope in moves.enter:
+            enter(event_data, scope)
+
+    def _resolved(self, event_data: Any) -> _Moves:
+        tree, leave, enter = self._resolve_transition(event_data)
+        names = []
+        while tree:
+            name, tree = next(iter(tree.items()))
+            names.append(name)
+        return _Moves(
+            SEPARATOR.join(names),
+            [(each.func, each.args[1]) for each in leave],
+            [(each.func, each.args[1]) for each in enter],
+        )
 
 
 class _Nested(HierarchicalMachine):

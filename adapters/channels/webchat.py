@@ -68,6 +68,10 @@ class WebChat:
         for follower in self._watched.get(frame.session_id, ()):
             follower.show(frame)
 
+    def follows(self, session_id: str) -> bool:
+        """Whether anybody has this conversation open."""
+        return session_id in self._watched
+
     def stepped(self, view: SessionView) -> None:
         """Show the new state to whoever has the conversation open."""
         for follower in self._watched.get(view.session_id, ()):

@@ -324,7 +324,7 @@ class EmbeddedHost:
             else:
                 self._handed_over.drop(session.id)
             channel = self._channel_of(session.id)
-            if channel is not None:
+            if channel is not None and channel.follows(session.id):
                 channel.stepped(self._view(flow, session))
         for effect_id in (*batch.cancels, *batch.resolved):
             self._performers.cancel(effect_id)
