@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 N ?= 500
+PEERS ?=
 BIN := .venv/bin
 STAMPS := .venv/stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -20,8 +21,8 @@ help:  ## list the targets
 
 install: $(STAMPS)/project  ## install all into .venv; the first time llama.cpp is compiled (minutes)
 
-run: install  ## install, fetch the default model, start the assistant on http://127.0.0.1:8080
-	@$(BIN)/ai-assistant models fetch
+run: install  ## install, fetch the default model if it is used, start on http://127.0.0.1:8080
+	@$(BIN)/ai-assistant models fetch --if-needed
 	@exec $(BIN)/ai-assistant run
 
 test: install  ## all tests, after fetching the model that some of them talk to
@@ -42,8 +43,9 @@ check: install  ## format, lint, types, import rules, tidiness: all that needs n
 format: install  ## rewrite the code in the one format, and fix what ruff can fix
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
 
-bench: install  ## measure a turn (minutes); the table and its reading: docs/performance.md
-	@$(BIN)/python -m bench.turns
+bench: install  ## measure a turn (4 minutes); PEERS=1 installs other systems and compares
+	@test -z "$(PEERS)" || bash bench/peers/setup.sh
+	@$(BIN)/python -m bench.turns $(if $(PEERS),,--ours)
 
 crash: install  ## kill the engine N times at random instants and judge by what clients saw
 	@$(BIN)/python -m tests.crash --kills $(N)

@@ -103,7 +103,7 @@ async def embedded(directory: Path) -> AsyncIterator[tuple[InProcess, EmbeddedHo
     )
     pipeline = Pipeline(
         store,
-        egress=lambda: Egress(
+        egress=Egress(
             {(channel.kind, channel.account): Account(idempotent=True)}, jitter=random.random
         ),
         build=lambda body: registry.build(body.flow, bytes(body.config)),

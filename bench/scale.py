@@ -50,7 +50,7 @@ class Conversations:
         account = Account(idempotent=True)
         self.pipeline = Pipeline(
             self.store,
-            egress=lambda: Egress({("bench", "bench"): account}, jitter=random.random),
+            egress=Egress({("bench", "bench"): account}, jitter=random.random),
             build=lambda body: registry.build(body.flow, bytes(body.config)),
             outbox=frozenset(),
             stepping=lambda event_id: None,

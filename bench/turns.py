@@ -23,6 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from bench.load import Result, fresh, measure_async, text
 from bench.ours import directory, embedded
 from bench.peers import PeerFailed, run_peer
+from console.serving import calm_collector
 
 PEERS = ("langgraph", "dbos", "restate", "eventsourcing")
 WANTED = {"langgraph": 10.0, "dbos": 10.0, "restate": 3.0, "eventsourcing": 2.0}
@@ -62,6 +63,8 @@ def run_all(seconds: float, peers: Sequence[str]) -> tuple[list[Result], bool]:
 
 def ours(seconds: float) -> list[Result]:
     """The embedded host with the in-process channel: 1 000 busy sessions, then 20 turns/s."""
+
+    calm_collector()  # as the engine's own process does
 
     async def measure() -> list[Result]:
         async with embedded(directory()) as (channel, _):

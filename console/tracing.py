@@ -19,6 +19,7 @@ from engine.events import Event, MessageReceived, Redriven
 from engine.ids import session_of
 from engine.ports import Delivery
 from engine.session import Pending, Session
+from engine.turn import message_id
 
 STEPS_MAX = 200
 """Steps after the message that are looked at: far more than a turn has."""
@@ -91,7 +92,7 @@ def trace(log: Records, event_id: str) -> Trace:
     steps, disposition = _turn(log, event)
     deliveries: list[Delivery] = []
     for step in steps:
-        hops += _hops_of_step(step, event.id)
+        hops += _hops_of_step(step, event)
         deliveries += _deliveries(log, step)
     for delivery in deliveries:
         hops += _hops_of_delivery(delivery)
@@ -131,21 +132,23 @@ def _turn(log: Records, event: Event) -> tuple[list[Stepped], str]:
     first = log.step_of(event.id)
     if first is None:
         return [], ""
+    message = message_id(event)
     steps: list[Stepped] = []
     for step in islice(read_steps(log, event.session_id, after_seq=first.seq - 1), STEPS_MAX):
         steps.append(step)
         for ended in step.record.dispositions:
-            if ended.message == event.id:
+            if ended.message == message:
                 return steps, f"{ended.how} ({ended.note})" if ended.note else ended.how
         if step.record.event_id == event.id and step.record.note in ("duplicate", "late"):
             return steps, step.record.note
     return steps, ""
 
 
-def _hops_of_step(step: Stepped, message: str) -> list[Hop]:
+def _hops_of_step(step: Stepped, traced: Event) -> list[Hop]:
     hops = []
     record, event = step.record, step.event
-    if record.event_id != message and event is not None:
+    message = message_id(traced)
+    if record.event_id != traced.id and event is not None:
         what = "outcome" if event.effect else "event"
         text = describe_event(event)
         hops.append(Hop(what=what, at_ms=step.appended_ms, text=text, id=event.id))

@@ -163,7 +163,10 @@ class HandedBack(Record, frozen=True, kw_only=True, tag="HandedBack"):
 
 
 class StopRequested(Record, frozen=True, kw_only=True, tag="StopRequested"):
-    """The person pressed stop; `reply_id` is the reply they saw, if any."""
+    """The person pressed stop; `reply_id` is the reply they saw, if any.
+
+    A stop of a reply that has ended meanwhile is late; one that names none stops what goes on.
+    """
 
     reply_id: str = ""
 
@@ -175,7 +178,11 @@ class FeedbackGiven(Record, frozen=True, kw_only=True, tag="FeedbackGiven"):
 
 
 class Redriven(Record, frozen=True, kw_only=True, tag="Redriven"):
-    """A person asked that the message of event `of` be taken again, whatever its age."""
+    """A person asked that the message of event `of`, which was set aside, be taken after all.
+
+    Whatever its age. It and its message are one message, and are taken once: a redrive of what the
+    session has stepped meanwhile is a duplicate, and so is the message when it comes after it.
+    """
 
     of: str
     message: MessageReceived

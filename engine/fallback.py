@@ -3,11 +3,12 @@
 The runners hop asks a `Gate` before it shows anything: text that could still become the beginning
 of a match is held back, so that a match ends the call before anything of it was shown. Patterns
 come from a configuration file and run in a pure step's neighbourhood: they are bounded, because a
-slow one would hang it.
+slow one would hang it. What a pattern may cost is computed from its text, never measured.
 """
 
 import re
 from collections.abc import Iterator
+from re import _compiler as sre_compiler  # type: ignore[attr-defined]
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as sre_parser  # type: ignore[attr-defined]
 
@@ -16,12 +17,15 @@ from engine.errors import Refused
 
 PATTERN_CHARS_MAX = 200
 HELD_BACK_CHARS_MAX = 200
-"""What is held back of a stream for a pattern without a greatest length."""
-OPEN_REPEATS_MAX = 2
-"""In one pattern: each makes its time grow with one more power of the text's length."""
+"""What a repeat without an upper bound takes at most, and so what is held back of a stream for it.
+A pattern means this wherever it is matched: `a.*b` is `a.{0,200}b`."""
+OPEN_REPEATS_MAX = 1
+"""In one pattern: each would multiply the time by 200."""
+STEPS_MAX = 10_000
+"""That a pattern may need at one place of a text, all its ways to match tried: with the longest
+answer (24 KiB) some tenths of a second, once in an answer, and only for a text made for it."""
 ACTIONS = ("escalate_to_human",)
 
-_NO_LONGEST = int(sre.MAXREPEAT) - 1
 _REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT)
 _NOT_RE2 = {
     sre.ASSERT: "look-around",
@@ -41,18 +45,43 @@ def check_pattern(pattern: str) -> None:
         )
     try:
         parsed = sre_parser.parse(pattern)
+        open_repeats = _bound(parsed)
     except (re.error, OverflowError, RecursionError) as error:
         raise Refused(f"not a regular expression: {error}") from None
-    if _check(parsed, inside_repeat=False) > OPEN_REPEATS_MAX:
+    _, steps = _cost(parsed, inside_repeat=False)
+    if open_repeats > OPEN_REPEATS_MAX:
         raise Refused(
-            f"more than {OPEN_REPEATS_MAX} repeats without an upper bound: "
-            "give them one, as in .{0,20}"
+            f"more than {OPEN_REPEATS_MAX} repeat without an upper bound: "
+            "give the others one, as in .{0,20}"
+        )
+    if steps > STEPS_MAX:
+        raise Refused(
+            f"it may take {steps} steps at each character of a text, at most {STEPS_MAX}: "
+            "use fewer repeats and alternatives, or narrower ones, as in .{0,20}"
         )
 
 
-def _check(parsed: object, *, inside_repeat: bool) -> int:
-    """How many open repeats it has. Raises Refused for what is never allowed."""
+def _bound(parsed: object) -> int:
+    """Give each open repeat its upper bound, in place; how many there were."""
     open_repeats = 0
+    for index, (operator, argument) in enumerate(parsed):  # type: ignore[arg-type, var-annotated]
+        for part in _parts(argument):
+            open_repeats += _bound(part)
+        if operator in _REPEATS and argument[1] == sre.MAXREPEAT:
+            low, _, part = argument
+            wide = max(1, int(part.getwidth()[1]))
+            high = low + max(1, HELD_BACK_CHARS_MAX // wide)
+            parsed[index] = (operator, (low, high, part))  # type: ignore[index]
+            open_repeats += 1
+    return open_repeats
+
+
+def _cost(parsed: object, *, inside_repeat: bool) -> tuple[int, int]:
+    """In how many ways it may match at one place, and in how many steps all of them are tried.
+
+    Upper bounds. Raises Refused for what is never allowed.
+    """
+    ways, steps = 1, 0
     for operator, argument in parsed:  # type: ignore[attr-defined]
         if operator in _NOT_RE2:
             raise Refused(f"{_NOT_RE2[operator]} is not allowed: it has no bound on its time")
@@ -63,11 +92,16 @@ def _check(parsed: object, *, inside_repeat: bool) -> int:
             raise Refused(
                 "a repeat or an alternative inside a repeat is not allowed: it can take for ever"
             )
-        again = repeats and argument[1] > 1
-        open_repeats += repeats and argument[1] > HELD_BACK_CHARS_MAX
-        for part in _parts(argument):
-            open_repeats += _check(part, inside_repeat=inside_repeat or again)
-    return open_repeats
+        within = inside_repeat or (repeats and argument[1] > 1)
+        parts = [_cost(part, inside_repeat=within) for part in _parts(argument)] or [(1, 1)]
+        its_ways, its_steps = sum(w for w, _ in parts), sum(s for _, s in parts)
+        if repeats:
+            its_ways *= argument[1] - argument[0] + 1
+            its_steps *= max(1, argument[1])
+        # What follows is tried anew for each way in which this matched.
+        steps += ways * its_steps
+        ways *= its_ways
+    return ways, steps
 
 
 def _parts(argument: object) -> Iterator[object]:
@@ -83,20 +117,33 @@ class Gate:
     """Decides how much of one growing text may be shown.
 
     One gate per call. It never lets out a character that a later match could begin with, as far
-    back as the longest match of its patterns (200 characters where a pattern has no longest).
+    back as the longest match of its patterns.
     """
 
     def __init__(self, strategies: tuple[FallbackStrategy, ...]) -> None:
-        self._patterns = [(re.compile(s.pattern), s.action) for s in strategies]
-        # All of the longest match, its last character too: whether `\\B` holds after a text is
-        # known only with the next character.
-        self._held = max((_longest(s.pattern) for s in strategies), default=0)
+        parsed = [(_parsed(s.pattern), s.action) for s in strategies]
+        self._patterns = [(sre_compiler.compile(p), action) for p, action in parsed]
+        # All of the longest match, and a character more: a match that ends before the last one
+        # may still wait for its second character behind it, see `match`.
+        self._held = max((int(p.getwidth()[1]) + 1 for p, _ in parsed), default=0)
+        self._clear = ""  # the longest text so far without a match that counts
 
-    def match(self, text: str) -> str | None:
-        """The action of the first strategy that the text matches, if one does."""
+    def match(self, text: str, *, finished: bool = True) -> str | None:
+        """The action of the first strategy that the text matches, if one does.
+
+        Of a text that goes on (not `finished`) a match counts only if nothing that may follow can
+        undo it: two characters stand behind it, so that `$` (which also holds before a last line
+        feed) and `\\b` at its end are decided. A text that continues the one asked about before is
+        searched only where a new match may begin.
+        """
+        begin = len(self._clear) - self._held if text.startswith(self._clear) else 0
+        end = len(text) if finished else len(text) - 2
         for pattern, action in self._patterns:
-            if pattern.search(text):
+            found = pattern.search(text, max(0, begin))
+            if found is not None and found.end() <= end:
                 return action
+        if not finished:
+            self._clear = text
         return None
 
     def shown(self, text: str) -> str:
@@ -104,6 +151,8 @@ class Gate:
         return text[: max(0, len(text) - self._held)] if self._held else text
 
 
-def _longest(pattern: str) -> int:
-    longest = int(sre_parser.parse(pattern).getwidth()[1])
-    return longest if longest < _NO_LONGEST else HELD_BACK_CHARS_MAX
+def _parsed(pattern: str) -> sre_parser.SubPattern:
+    """The pattern as it is matched: each of its repeats has an upper bound."""
+    parsed = sre_parser.parse(pattern)
+    _bound(parsed)
+    return parsed

@@ -31,9 +31,10 @@ TRANSCRIPT_BYTES_MAX = 32 * 1024
 SEEN_KEPT_MS = 25 * 3_600_000
 """An hour more than a message may be late, so that no late copy is taken for a new message."""
 SEEN_MAX = 4_000
-"""Messages that one session takes in `SEEN_KEPT_MS`: 32 KB of hashes; more are refused."""
+"""Events that one session takes in `SEEN_KEPT_MS` before it refuses messages: 32 KB of hashes."""
 SEEN_OTHERS_MAX = 4_000
-"""Events of people besides (stop, feedback, …), so that a flood of them cannot fill a session."""
+"""Room for what is taken all the same (stop, an operator's words, …) and for the ids of refused
+messages. Beyond it the oldest ids are forgotten, so that no flood can fill a session."""
 
 MESSAGE_AGE_MAX_MS = 24 * 3_600_000
 """A message that its platform sent longer ago is expired: visible, never answered."""

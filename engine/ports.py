@@ -81,6 +81,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `closed` is the receipt of a reply that ended without anything to send. `kind`: `message` (a
     whole reply) or `reply` (it ends a streaming one). `text` None: what was last shown stays.
+    `withdrawn_ms`: asked back while it was `sending`; if it did not arrive, it is not sent again.
     """
 
     reply_id: str
@@ -98,6 +99,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     receipted_ms: int | None = None
     platform_ids: tuple[str, ...] = ()
     error: str = ""
+    withdrawn_ms: int | None = None
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -105,7 +107,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `n` counts from 1 in each session, without gaps, in the order of commit; 0 before the commit.
     `id` (the person's message id, or the reply's id) is unique in the session: putting it a second
-    time changes nothing. `author`: user, bot or operator. `how`: as in `CloseReply`.
+    time changes nothing. `author`: user, bot or operator. `how`: as in `CloseReply`; `expired` for
+    a person's words that came too late to be answered.
     """
 
     session_id: str
@@ -247,8 +250,16 @@ class Gateway(Protocol):
     async def stop(self, session_id: str, *, reply_id: str, request_id: str) -> None:
         """The person pressed stop. `request_id` makes a repetition recognisable."""
 
-    async def feedback(self, session_id: str, *, reply_id: str, verdict: str, text: str) -> None:
-        """The person judged a reply: verdict `up` or `down`."""
+    async def feedback(
+        self, session_id: str, *, reply_id: str, verdict: str, text: str, request_id: str = ""
+    ) -> None:
+        """The person judged a reply: verdict `up` or `down`; the last one holds.
+
+        `request_id` makes a repetition recognisable; without one, an equal verdict and text is one.
+        """
+
+    def now_ms(self) -> int:
+        """The log's time, which `Incoming.sent_ms` is held against. The wall clock may differ."""
 
     def session_id(self, account: str, *, conversation: str, sender: str) -> str:
         """The session that these platform ids lead to."""

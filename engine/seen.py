@@ -6,13 +6,14 @@ of the session's JSON line. After it, where there are older ones, come their dig
 they themselves, which change with every 64th id or once an hour. So the line names all that was
 taken, and a step neither encodes nor hashes 12 KB for it.
 
-Two ids collide with probability 2^-64; 4 000 ids are 32 KB.
+Two ids collide with probability 2^-64; 4 000 ids are 32 KB. A set never holds many more than
+`SEEN_MAX + SEEN_OTHERS_MAX` ids: beyond them the oldest are forgotten early, whatever floods it.
 """
 
 from hashlib import blake2b
 from struct import Struct
 
-from engine.limits import SEEN_KEPT_MS
+from engine.limits import SEEN_KEPT_MS, SEEN_MAX, SEEN_OTHERS_MAX
 
 _HEADER = Struct(">IH")
 _HASH_BYTES = 8
@@ -42,7 +43,10 @@ def full(seen: bytes, limit: int, *, now_ms: int) -> bool:
 
 
 def add(seen: bytes, event_id: str, *, now_ms: int) -> bytes:
-    """The set with this id, taken at `now_ms` (log time); forgets what is older than 25 h."""
+    """The set with this id, taken at `now_ms` (log time); forgets what is older than 25 h.
+
+    And what is older than the last `SEEN_MAX + SEEN_OTHERS_MAX` ids: it stays as full as that.
+    """
     hour = now_ms // _HOUR_MS
     if not seen:
         return _HEADER.pack(hour, 1) + _hash(event_id)
@@ -86,10 +90,12 @@ def _buckets(seen: bytes) -> list[tuple[int, int, int]]:
 
 
 def _since(seen: bytes, first_hour: int) -> bytes:
-    """The buckets of this hour and later ones, without a digest among them."""
-    kept = [
-        seen[start - _HEADER.size : start + n * _HASH_BYTES]
-        for hour, start, n in _buckets(seen)
-        if hour >= first_hour
-    ]
+    """The buckets of this hour and later ones, without a digest among them; the newest, if many."""
+    kept: list[bytes] = []
+    ids = 0
+    for hour, start, n in _buckets(seen):
+        if hour < first_hour or ids >= SEEN_MAX + SEEN_OTHERS_MAX:
+            break  # they stand in order: all that follow are older
+        kept.append(seen[start - _HEADER.size : start + n * _HASH_BYTES])
+        ids += n
     return b"".join(kept)

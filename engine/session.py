@@ -22,11 +22,16 @@ class TranscriptTurn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     bot: Personal = ""
 
 
-class Unanswered(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A message that awaits its disposition, and its turn."""
+class Unanswered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A message that awaits its disposition, and its turn.
+
+    `event_id`: its own event's, also where a redrive brought it. `text`: what it said, once its
+    turn has left the transcript; a person who takes over still has to read it.
+    """
 
     event_id: str
     turn: int
+    text: Personal = ""
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -97,7 +102,10 @@ class Microstep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
 
 
 class Disposition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """How a message ended: answered, merged, forwarded, ignored, refused, expired or failed."""
+    """How a message ended: answered, merged, forwarded, ignored, refused, expired or failed.
+
+    `message`: the event in which the person wrote it, also where a redrive brought it.
+    """
 
     message: str
     how: str

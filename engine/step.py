@@ -42,11 +42,12 @@ from engine.limits import (
     MICROSTEPS_MAX,
     QUEUE_MAX,
     SEEN_MAX,
-    SEEN_OTHERS_MAX,
     SESSION_BYTES_MAX,
 )
 from engine.session import Microstep, Pending, Session, Step, StepRecord
-from engine.turn import Turn
+from engine.turn import Turn, message_id
+
+_HOUR_MS = 3_600_000
 
 TRIGGERS: dict[type, str] = {
     MessageReceived: "message_received",
@@ -121,22 +122,46 @@ def _admit(turn: Turn) -> str:
         return "" if known else "late"
     if isinstance(body, ClockReached):
         return ""
-    if seen.contains(turn.seen, event.id):
+    # A redrive is its message, brought by a person: whichever comes first is taken. Both would be
+    # two dispositions of one message; one that failed or expired has had its own.
+    identity = message_id(event)
+    if seen.contains(turn.seen, identity):
         return "duplicate"
-    limit = SEEN_MAX if isinstance(body, MessageReceived) else SEEN_MAX + SEEN_OTHERS_MAX
-    if seen.full(turn.seen, limit, now_ms=turn.now_ms) and not isinstance(body, FlowActivated):
-        if isinstance(body, MessageReceived | Redriven):
-            turn.dispose(event.id, "refused", note=f"more than {limit} events in 25 h")
-        return "refused"
-    turn.seen = seen.add(turn.seen, event.id, now_ms=turn.now_ms)
+    if isinstance(body, StopRequested) and _stops_nothing(turn, body):
+        return "late"
+    full = isinstance(body, MessageReceived) and seen.full(turn.seen, SEEN_MAX, now_ms=turn.now_ms)
+    turn.seen = seen.add(turn.seen, identity, now_ms=turn.now_ms)
     if isinstance(body, Redriven) and turn.address is None:
         turn.address = body.message.address  # its first copy was set aside, unstepped
     if isinstance(body, MessageReceived):
         if event.sent_ms is not None and turn.now_ms - event.sent_ms > MESSAGE_AGE_MAX_MS:
-            turn.dispose(event.id, "expired")
+            turn.dispose(identity, "expired")
             return "expired"
         turn.address = body.address
+    if full:
+        _refuse(turn, identity)
+        return "refused"
     return ""
+
+
+def _stops_nothing(turn: Turn, stop: StopRequested) -> bool:
+    """Whether the reply that the person wanted to stop has ended: another one is not meant."""
+    if not stop.reply_id:
+        return False
+    return all(reply.reply_id != stop.reply_id for reply in turn.open_replies)
+
+
+def _refuse(turn: Turn, message: str) -> None:
+    """More messages than a session takes: this one ends, and its person is told once an hour.
+
+    That they were told is remembered where the messages are. What is refused counts, too: a flood
+    has to stop before messages are taken again.
+    """
+    turn.dispose(message, "refused", note=f"more than {SEEN_MAX} events in 25 h")
+    told = derive(turn.session.id, "told of refusals", turn.now_ms // _HOUR_MS)
+    if not seen.contains(turn.seen, told):
+        turn.seen = seen.add(turn.seen, told, now_ms=turn.now_ms)
+        turn.send(turn.flow.queue_full)
 
 
 def _migrate(turn: Turn) -> None:
@@ -196,6 +221,9 @@ def _offer(turn: Turn, event: Event) -> str:
         turn.answered = request
         if isinstance(body, FAILURES):
             turn.failure = body.reason
+    elif isinstance(body, StopRequested) and _stops_nothing(turn, body):
+        turn.seen = turn.session.seen  # what was due with it ended the reply: it is late, too
+        return "late"
     trigger = TRIGGERS[type(body)]
     if getattr(body, "fallback", None) is not None:
         trigger = "escalated"
@@ -244,7 +272,7 @@ def _offer_message(turn: Turn, event: Event) -> str:
         turn.untake()
     cell = _declared(turn, trigger)
     if cell is Cell.IGNORE:
-        turn.dispose(event.id, "ignored")
+        turn.dispose(message_id(event), "ignored")
         return "ignored"
     if cell is Cell.POSTPONE and command is None:
         return _postpone(turn, event)
@@ -253,7 +281,7 @@ def _offer_message(turn: Turn, event: Event) -> str:
 
 def _postpone(turn: Turn, event: Event) -> str:
     if len(turn.postponed) >= QUEUE_MAX:
-        turn.dispose(event.id, "refused", note="queue full")
+        turn.dispose(message_id(event), "refused", note="queue full")
         turn.send(turn.flow.queue_full)
         return "refused"
     turn.postponed = (*turn.postponed, event)
@@ -440,7 +468,7 @@ def _apologise(turn: Turn) -> None:
         turn.order(CloseReply(reply_id=reply.reply_id, how="failed"))
     turn.open_replies = ()
     for queued in turn.postponed:
-        turn.dispose(queued.id, "failed")
+        turn.dispose(message_id(queued), "failed")
     turn.postponed = ()
     turn.send(flow.apology)
     turn.state = flow.initial

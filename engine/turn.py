@@ -117,7 +117,7 @@ class Turn:
         self._data: Any = None
         self._changed = False  # whether the data has to be encoded anew
         self._index = 0
-        self._untaken = session.transcript
+        self._untaken = session.transcript, session.unanswered
 
     # ---- what callbacks read ---------------------------------------------------------------
 
@@ -187,7 +187,8 @@ class Turn:
         self._writable()
         texts = {turn.n: turn.user for turn in self.transcript}
         for waiting in self.unanswered:
-            self.order(Forward(message=waiting.event_id, text=texts.get(waiting.turn, "")))
+            text = texts.get(waiting.turn, waiting.text)
+            self.order(Forward(message=waiting.event_id, text=text))
         self._dispose("forwarded")
 
     def stop(self) -> None:
@@ -287,17 +288,15 @@ class Turn:
         """A message enters the dialog: it has a turn, and awaits its disposition."""
         message = _message(event)
         assert message is not None
-        self._untaken = self.transcript
+        self._untaken = self.transcript, self.unanswered
         self.turns += 1
-        self.transcript = transcript.bounded(
-            [*self.transcript, TranscriptTurn(n=self.turns, user=message.text)]
-        )
-        self.unanswered = (*self.unanswered, Unanswered(event_id=event.id, turn=self.turns))
+        self._keep([*self.transcript, TranscriptTurn(n=self.turns, user=message.text)])
+        taken = Unanswered(event_id=message_id(event), turn=self.turns)
+        self.unanswered = (*self.unanswered, taken)
 
     def untake(self) -> None:
         """No row wanted the message that was just taken."""
-        self.unanswered = self.unanswered[:-1]
-        self.transcript = self._untaken
+        self.transcript, self.unanswered = self._untaken
         self.turns -= 1
 
     def dispose(self, message: str, how: str, *, note: str = "") -> None:
@@ -447,7 +446,7 @@ class Turn:
             return
         answered = [w.turn for w in self.unanswered if until is None or w.turn <= until]
         n = answered[-1] if answered else self.transcript[-1].n
-        self.transcript = transcript.bounded(
+        self._keep(
             [
                 turn
                 if turn.n != n
@@ -455,6 +454,17 @@ class Turn:
                 for turn in self.transcript
             ]
         )
+
+    def _keep(self, turns: list[TranscriptTurn]) -> None:
+        """The transcript, bounded. A message that still waits keeps its text when its turn goes."""
+        self.transcript = transcript.bounded(turns)
+        gone = turns[: len(turns) - len(self.transcript)]
+        if gone and self.unanswered and self.unanswered[0].turn <= gone[-1].n:
+            texts = {turn.n: turn.user for turn in gone}
+            self.unanswered = tuple(
+                replace(waiting, text=texts[waiting.turn]) if waiting.turn in texts else waiting
+                for waiting in self.unanswered
+            )
 
     def _dispose(self, how: str, *, until: int | None = None, note: str = "") -> None:
         ended = [w for w in self.unanswered if until is None or w.turn <= until]
@@ -464,6 +474,12 @@ class Turn:
         for waiting in ended[:-1]:
             self.dispose(waiting.event_id, "merged" if how == "answered" else how, note=note)
         self.dispose(ended[-1].event_id, how, note=note)
+
+
+def message_id(event: Event) -> str:
+    """What an event is known by: its own id, or a redriven message's first one."""
+    body = event.body
+    return body.of if isinstance(body, Redriven) else event.id
 
 
 def _message(event: Event) -> MessageReceived | None:

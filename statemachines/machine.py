@@ -123,7 +123,8 @@ class _Row(NestedTransition):
             enter(event_data, scope)
 
     def _resolved(self, event_data: Any) -> _Moves:
-        tree, leave, enter = self._resolve_transition(event_data)
+        resolved: Any = self._resolve_transition(event_data)  # its calls are partials
+        tree, leave, enter = resolved
         names = []
         while tree:
             name, tree = next(iter(tree.items()))

@@ -1,15 +1,17 @@
 """Hop 4, egress: each reply goes to its platform once, in order, under its account's limits.
 
-In: orders of committed steps, frames, and what a channel's call came to. Out: `Delivery` records to
-make durable, the calls to make after that, and `ReplyUndelivered` events. A delivery goes
-`queued → sending → sent | unknown | failed`; the mark `sending` is durable before the call.
+In: orders of committed steps, and what a channel's call came to. Out: `Delivery` records to make
+durable, the calls to make after that, and `ReplyUndelivered` events. A delivery goes
+`queued → sending → sent | unknown | failed | withdrawn`; the mark `sending` is durable before the
+call. A mark without a receipt is repeated only where the platform recognises a repetition.
 
-Only the session opens and closes replies: a frame of a closed reply is dropped here. It never calls
-a platform and reads no clock or chance: `now_ms` and `jitter` are given.
+The queues here are rebuilt from what is durable whenever a commit failed; what the world has seen
+survives that: `streams.open_replies` (what was shown) and the limiters (what was called). It never
+calls a platform and reads no clock or chance: `now_ms` and `jitter` are given.
 """
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -19,17 +21,17 @@ from engine.effects import CloseReply, SendMessage, Withdraw
 from engine.events import Event, ReplyUndelivered
 from engine.ids import derive
 from engine.limits import MARK_TO_CALL_MAX_MS
-from engine.ports import Append, Delivery, Frame, Receipt
+from engine.ports import Append, Delivery, Receipt
+from streams.departures import Departures
 from streams.ingress import cleaned
 from streams.limiter import Limiter
+from streams.open_replies import OpenReplies
 from streams.sessions import Order
 
 ATTEMPTS_MAX = 8
 RETRY_MS_MAX = 30_000
 """Full jitter over 0.25 s × 2^attempt, at most this: eight tries take at most two minutes."""
 ERROR_CHARS_MAX = 500
-CLOSED_KEPT_MAX = 10_000
-"""Reply ids remembered as closed, so that a late frame of one of them is dropped."""
 
 
 class Account(NamedTuple):
@@ -39,23 +41,37 @@ class Account(NamedTuple):
     limiter: Limiter | None = None
 
 
-class Egress:
-    """The egress hop. `jitter` gives numbers in [0, 1)."""
+UNKNOWN_ACCOUNT = Account(idempotent=False)
+"""Of a delivery whose account is not configured any more."""
 
-    def __init__(self, accounts: dict[tuple[str, str], Account], *, jitter: Callable[[], float]):
+
+class Egress:
+    """The egress hop, by (channel, account). `jitter` gives numbers in [0, 1)."""
+
+    def __init__(
+        self, accounts: Mapping[tuple[str, str], Account], *, jitter: Callable[[], float]
+    ) -> None:
+        self.open_replies = OpenReplies()
         self._accounts = accounts
         self._jitter = jitter
+        self._forget()
+
+    def _forget(self) -> None:
         # In order within each session; a session's next reply waits until the one before is done.
         self._queues: dict[str, deque[Delivery]] = {}
-        self._ready: dict[str, int] = {}  # session -> not before
         self._sending: dict[str, Delivery] = {}
-        self._frames: dict[str, Frame] = {}
-        self._closed: OrderedDict[str, None] = OrderedDict()
+        self._departures: dict[tuple[str, str], Departures] = {}
+        self._waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        """Deliveries without a receipt."""
+        return self._waiting
 
     # ---- from the sessions hop --------------------------------------------------------------
 
     def order(self, order: Order, *, now_ms: int) -> list[Delivery]:
-        """Take an order of a step; the deliveries it makes or ends."""
+        """Take an order of a step; the deliveries it makes, changes or ends."""
         body = order.effect.body
         if isinstance(body, Withdraw):
             return self._withdraw(order, body, now_ms)
@@ -63,16 +79,18 @@ class Egress:
             return [self._queue(order, body, now_ms)]
         return []
 
+    def confirm(self) -> None:
+        """What the orders since the last call decided is durable."""
+        self.open_replies.confirm()
+
     def _queue(self, order: Order, body: SendMessage | CloseReply, now_ms: int) -> Delivery:
         effect, address = order.effect, order.address
         assert address is not None
         ends = isinstance(body, CloseReply)
         text = body.text
         if isinstance(body, CloseReply):
-            frame = self._frames.pop(body.reply_id, None)
-            self._remember_closed(body.reply_id)
-            if text is None and frame is not None:
-                text = frame.text
+            shown = self.open_replies.close(effect.session_id, body.reply_id)
+            text = shown if text is None else text
         delivery = Delivery(
             reply_id=body.reply_id,
             session_id=effect.session_id,
@@ -93,66 +111,80 @@ class Egress:
 
     def _withdraw(self, order: Order, body: Withdraw, now_ms: int) -> list[Delivery]:
         session_id, cause = order.effect.session_id, order.effect.cause
-        queue = self._queues.get(session_id, deque())
-        gone = [
-            delivery
-            for delivery in queue
-            if delivery.state == "queued"
-            and (
-                delivery.cause != cause
-                if body.reply_id is None
-                else delivery.reply_id == body.reply_id
-            )
-        ]
-        first = queue[0] if queue else None
-        for delivery in gone:
-            queue.remove(delivery)
-        if not queue:
-            self._queues.pop(session_id, None)
-            self._ready.pop(session_id, None)
-        elif queue[0] is not first:
+        queue = self._queues.get(session_id)
+        if queue is None:
+            return []
+        kept: deque[Delivery] = deque()
+        changed: list[Delivery] = []
+        for delivery in queue:
+            if body.reply_id is None:
+                is_meant = delivery.cause != cause
+            else:
+                is_meant = delivery.reply_id == body.reply_id
+            if not is_meant:
+                kept.append(delivery)
+            elif delivery.state == "queued":
+                changed.append(replace(delivery, state="withdrawn", receipted_ms=now_ms))
+            else:
+                # It may be on its way. If it turns out not to have arrived, it is not sent again.
+                asked_back = replace(delivery, withdrawn_ms=delivery.withdrawn_ms or now_ms)
+                self._sending[delivery.reply_id] = asked_back
+                kept.append(asked_back)
+                changed.append(asked_back)
+        self._waiting += len(kept) - len(queue)
+        first, self._queues[session_id] = queue[0], kept
+        if not kept or kept[0].reply_id != first.reply_id:
             # The pause before another try was the withdrawn reply's, not the next one's.
-            self._ready[session_id] = now_ms
-        return [replace(d, state="withdrawn", receipted_ms=now_ms) for d in gone]
+            self._departures_of(first).drop(session_id)
+            self._next_departs(session_id, now_ms)
+        return changed
 
     # ---- to the platform --------------------------------------------------------------------
 
     def mark(self, now_ms: int, *, limit: int) -> list[Delivery]:
         """Mark what may go now as `sending`: make these durable, then call the channel."""
         marked: list[Delivery] = []
-        for session_id in list(self._ready):
-            if len(marked) >= limit:
-                break
-            delivery = self._queues[session_id][0]
-            if self._ready[session_id] > now_ms:
-                continue
-            account = self._account(delivery)
-            if account.limiter is not None:
-                if account.limiter.wait_ms(now_ms) > 0:
-                    continue
-                account.limiter.take(now_ms)
-            del self._ready[session_id]
-            sending = replace(
-                delivery, state="sending", sending_ms=now_ms, attempt=delivery.attempt + 1
-            )
-            self._queues[session_id][0] = sending
-            self._sending[sending.reply_id] = sending
-            marked.append(sending)
+        for departures in self._departures.values():
+            while len(marked) < limit and (delivery := departures.take(now_ms)) is not None:
+                sending = replace(
+                    delivery, state="sending", sending_ms=now_ms, attempt=delivery.attempt + 1
+                )
+                self._queues[sending.session_id][0] = sending
+                self._sending[sending.reply_id] = sending
+                marked.append(sending)
         return marked
 
     def next_ms(self, now_ms: int) -> int | None:
         """When `mark` may have something again; None while nothing waits."""
-        soonest: int | None = None
-        for session_id, not_before_ms in self._ready.items():
-            account = self._account(self._queues[session_id][0])
-            wait = account.limiter.wait_ms(now_ms) if account.limiter is not None else 0
-            at_ms = max(not_before_ms, now_ms + wait)
-            soonest = at_ms if soonest is None else min(soonest, at_ms)
-        return soonest
+        times = (departures.next_ms(now_ms) for departures in self._departures.values())
+        return min((at_ms for at_ms in times if at_ms is not None), default=None)
 
-    def is_stale(self, delivery: Delivery, now_ms: int) -> bool:
-        """A mark too old to call on: somebody else may have taken the account since."""
-        return now_ms - (delivery.sending_ms or 0) > MARK_TO_CALL_MAX_MS
+    def called(self, reply_id: str, now_ms: int) -> bool:
+        """Whether the channel is to be called now; then it must be, and `sent`, … says how it went.
+
+        Not where the reply was withdrawn since, nor where the mark is so old that somebody else may
+        have taken the account over and found the reply unknown: then `uncalled` ends the mark.
+        """
+        delivery = self._sending.get(reply_id)
+        if delivery is None or delivery.withdrawn_ms is not None:
+            return False
+        account = self._account(delivery)
+        is_stale = now_ms - (delivery.sending_ms or 0) > MARK_TO_CALL_MAX_MS
+        if is_stale and not account.idempotent:
+            return False
+        if account.limiter is not None:
+            account.limiter.called(reply_id, now_ms)
+        return True
+
+    def uncalled(self, reply_id: str, *, now_ms: int) -> Delivery | None:
+        """Its call was not made: it is marked anew, and that was no attempt."""
+        delivery = self._sending.get(reply_id)
+        if delivery is None:
+            return None
+        if delivery.withdrawn_ms is not None:
+            return self._withdrawn(reply_id, now_ms)
+        queued = replace(delivery, state="queued", sending_ms=None, attempt=delivery.attempt - 1)
+        return self._again(queued, not_before_ms=now_ms)
 
     def sent(self, reply_id: str, receipt: Receipt, *, now_ms: int) -> Delivery | None:
         """The platform took it: the receipt to make durable."""
@@ -179,30 +211,14 @@ class Egress:
         delivery = self._sending.get(reply_id)
         if delivery is None:
             return None
+        if delivery.withdrawn_ms is not None:
+            withdrawn = self._withdrawn(reply_id, now_ms, error=_short(error))
+            return None if withdrawn is None else (withdrawn, None)
         if delivery.attempt >= ATTEMPTS_MAX:
             return self.refused(reply_id, error, now_ms=now_ms)
-        del self._sending[reply_id]
-        waits = int(self._jitter() * min(RETRY_MS_MAX, 250 << delivery.attempt))
+        pause_ms = max(self._pause_ms(delivery.attempt), retry_after_ms)
         queued = replace(delivery, state="queued", error=_short(error))
-        self._queues[delivery.session_id][0] = queued
-        self._ready[delivery.session_id] = now_ms + max(waits, retry_after_ms)
-        return queued, None
-
-    # ---- frames -----------------------------------------------------------------------------
-
-    def show(self, frame: Frame) -> bool:
-        """Whether the frame is to be shown: its reply is open, and it is the newest of it."""
-        if frame.reply_id in self._closed:
-            return False
-        last = self._frames.get(frame.reply_id)
-        if last is not None and (last.attempt, last.n) >= (frame.attempt, frame.n):
-            return False
-        self._frames[frame.reply_id] = frame
-        return True
-
-    def frames(self, session_id: str) -> tuple[Frame, ...]:
-        """The latest frame of each open reply of a session."""
-        return tuple(f for f in self._frames.values() if f.session_id == session_id)
+        return self._again(queued, not_before_ms=now_ms + pause_ms), None
 
     # ---- after a restart --------------------------------------------------------------------
 
@@ -213,61 +229,98 @@ class Egress:
         now_ms: int,
         in_hand: frozenset[str] = frozenset(),
     ) -> tuple[list[Delivery], list[Append]]:
-        """Take over what was on its way: what changed, and the events about what is unknown.
+        """Begin anew with what was on its way: what changed, and the events about what is unknown.
 
         A mark without a receipt is sent again only where the platform recognises a repetition.
         `in_hand`: replies that this very process has called for, and of which it will hear.
         """
+        self._forget()
+        self.open_replies.roll_back()
+        for account in self._accounts.values():
+            if account.limiter is not None:
+                account.limiter.keep(in_hand)
         changed: list[Delivery] = []
         events: list[Append] = []
         for delivery in deliveries:
+            repeatable = self._account(delivery).idempotent and delivery.withdrawn_ms is None
             if delivery.kind == "reply":
-                self._remember_closed(delivery.reply_id)
-            if delivery.state == "sending" and delivery.reply_id in in_hand:
-                self._enqueue(delivery, now_ms)
-                self._ready.pop(delivery.session_id, None)  # a mark is the first of its queue
+                self.open_replies.close(delivery.session_id, delivery.reply_id)
+            if delivery.state == "queued":
+                # Tried before, it waits again: else all would come at once to a channel in need.
+                pause_ms = self._pause_ms(delivery.attempt) if delivery.attempt else 0
+                self._enqueue(delivery, now_ms + pause_ms)
+            elif delivery.reply_id in in_hand:
                 self._sending[delivery.reply_id] = delivery
-            elif delivery.state == "sending" and not self._account(delivery).idempotent:
+                self._enqueue(delivery, now_ms)
+            elif repeatable:
+                self._enqueue(replace(delivery, state="queued"), now_ms)
+            else:
                 unknown = replace(delivery, state="unknown", receipted_ms=now_ms)
                 changed.append(unknown)
                 events.append(undelivered(unknown, now_ms=now_ms))
-            else:
-                self._enqueue(replace(delivery, state="queued"), now_ms)
+        self.open_replies.confirm()
         return changed, events
-
-    @property
-    def waiting(self) -> int:
-        """Deliveries without a receipt."""
-        return sum(len(queue) for queue in self._queues.values())
 
     # ---- inside -----------------------------------------------------------------------------
 
     def _account(self, delivery: Delivery) -> Account:
         address = delivery.address
-        return self._accounts.get((address.channel, address.account), Account(idempotent=False))
+        return self._accounts.get((address.channel, address.account), UNKNOWN_ACCOUNT)
 
-    def _enqueue(self, delivery: Delivery, now_ms: int) -> None:
+    def _departures_of(self, delivery: Delivery) -> Departures:
+        key = (delivery.address.channel, delivery.address.account)
+        found = self._departures.get(key)
+        if found is None:
+            found = self._departures[key] = Departures(self._account(delivery).limiter)
+        return found
+
+    def _enqueue(self, delivery: Delivery, not_before_ms: int) -> None:
         queue = self._queues.setdefault(delivery.session_id, deque())
         queue.append(delivery)
-        if len(queue) == 1:
-            self._ready[delivery.session_id] = now_ms
+        self._waiting += 1
+        if len(queue) == 1 and delivery.state == "queued":
+            self._departures_of(delivery).put(delivery, not_before_ms=not_before_ms)
+
+    def _next_departs(self, session_id: str, now_ms: int) -> None:
+        """The session's first has changed: the one that is first now may go."""
+        queue = self._queues[session_id]
+        if queue:
+            self._departures_of(queue[0]).put(queue[0], not_before_ms=now_ms)
+        else:
+            del self._queues[session_id]
+
+    def _again(self, queued: Delivery, *, not_before_ms: int) -> Delivery:
+        """Put what was marked back at the head of its queue."""
+        del self._sending[queued.reply_id]
+        self._release(queued)
+        self._queues[queued.session_id][0] = queued
+        self._departures_of(queued).put(queued, not_before_ms=not_before_ms)
+        return queued
 
     def _done(self, reply_id: str, now_ms: int) -> Delivery | None:
         delivery = self._sending.pop(reply_id, None)
         if delivery is None:
             return None
-        queue = self._queues[delivery.session_id]
-        queue.popleft()
-        if queue:
-            self._ready[delivery.session_id] = now_ms
-        else:
-            del self._queues[delivery.session_id]
+        self._release(delivery)
+        self._queues[delivery.session_id].popleft()
+        self._waiting -= 1
+        self._next_departs(delivery.session_id, now_ms)
         return delivery
 
-    def _remember_closed(self, reply_id: str) -> None:
-        self._closed[reply_id] = None
-        if len(self._closed) > CLOSED_KEPT_MAX:
-            self._closed.popitem(last=False)
+    def _withdrawn(self, reply_id: str, now_ms: int, *, error: str = "") -> Delivery | None:
+        delivery = self._done(reply_id, now_ms)
+        if delivery is None:
+            return None
+        return replace(delivery, state="withdrawn", receipted_ms=now_ms, error=error)
+
+    def _release(self, delivery: Delivery) -> None:
+        """Give back the limiter's place of a mark that led to no call."""
+        limiter = self._account(delivery).limiter
+        if limiter is not None:
+            limiter.release(delivery.reply_id)
+
+    def _pause_ms(self, attempt: int) -> int:
+        return int(self._jitter() * min(RETRY_MS_MAX, 250 << attempt))
 
 
 def _short(error: str) -> str:

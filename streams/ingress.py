@@ -27,7 +27,7 @@ from engine.events import (
     StopRequested,
 )
 from engine.ids import derive, message_event_id
-from engine.limits import MESSAGE_TEXT_BYTES_MAX, QUOTED_TEXT_BYTES_MAX
+from engine.limits import MESSAGE_AGE_MAX_MS, MESSAGE_TEXT_BYTES_MAX, QUOTED_TEXT_BYTES_MAX
 from engine.ports import Append, DeadLetter, Incoming, Line
 
 ID_CHARS_MAX = 200
@@ -113,23 +113,17 @@ class Ingress:
             locale=cleaned(incoming.locale)[:35],
         )
         session = self.session_id(incoming.conversation, incoming.sender)
+        sent_ms = _time(incoming.sent_ms)
         event = Event(
             id=message_event_id(session, self._account, message_id=incoming.message_id),
             session_id=session,
             at_ms=now_ms,
             source=self._source,
-            sent_ms=_time(incoming.sent_ms),
+            # A sender whose clock is ahead did not write in the future.
+            sent_ms=None if sent_ms is None else min(sent_ms, now_ms),
             body=body,
         )
-        line = None
-        if self._shows_lines:
-            line = Line(
-                session_id=session,
-                id=body.message_id,
-                author="user",
-                text=text,
-                at_ms=now_ms,
-            )
+        line = _own_line(event, body) if self._shows_lines else None
         return Taken(_append(event), line)
 
     def _address(self, incoming: Incoming) -> Address:
@@ -159,11 +153,16 @@ def feedback_given(
     verdict: Literal["up", "down"],
     text: str,
     now_ms: int,
+    request_id: str = "",
 ) -> Taken:
-    """The person judged a reply; one verdict and text for a reply counts once."""
+    """The person judged a reply; the last of their verdicts holds.
+
+    `request_id` makes a repetition recognisable. Without one, a verdict and text for a reply counts
+    once: somebody who goes back to their first verdict is not heard.
+    """
     text = _bounded(text, "feedback", QUOTED_TEXT_BYTES_MAX)
     body = FeedbackGiven(reply_id=reply_id, verdict=verdict, text=text)
-    key = f"{reply_id}\x1f{verdict}\x1f{text}"
+    key = request_id or f"{reply_id}\x1f{verdict}\x1f{text}"
     return _asked(session_id, "feedback", key, body=body, source="person", now_ms=now_ms)
 
 
@@ -225,6 +224,19 @@ def _check_id(field: str, value: str) -> None:
         raise Refused(f"{field} has {len(value)} characters: 1 to {ID_CHARS_MAX}")
     if _NOT_IN_AN_ID.search(value):
         raise Refused(f"{field} has control characters or halves of a character: send it as it is")
+
+
+def _own_line(event: Event, body: MessageReceived) -> Line:
+    """A person's words as they read them; marked where they came too late to be answered."""
+    sent_ms = event.at_ms if event.sent_ms is None else event.sent_ms
+    return Line(
+        session_id=event.session_id,
+        id=body.message_id,
+        author="user",
+        text=body.text,
+        at_ms=event.at_ms,
+        how="expired" if event.at_ms - sent_ms > MESSAGE_AGE_MAX_MS else "",
+    )
 
 
 def _time(given_ms: int | None) -> int | None:

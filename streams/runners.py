@@ -49,7 +49,7 @@ class Matched(NamedTuple):
 class _Call:
     """One request that is being worked on."""
 
-    __slots__ = ("frames", "gate", "request", "shown", "shown_ms")
+    __slots__ = ("frames", "gate", "looked_ms", "request", "shown")
 
     def __init__(self, request: RunnerRequest) -> None:
         self.request = request
@@ -57,7 +57,7 @@ class _Call:
         self.gate = Gate(fallbacks) if fallbacks else None
         self.frames = 0
         self.shown = ""
-        self.shown_ms = -FRAME_EVERY_MS
+        self.looked_ms = -FRAME_EVERY_MS
 
 
 class Runners:
@@ -116,23 +116,33 @@ class Runners:
         return started, expired
 
     def said(self, effect_id: str, text: str, *, now_ms: int) -> Frame | Matched | None:
-        """The whole text so far of a streaming call: a frame to show, where it is time for one."""
+        """The whole text so far of a streaming call: a frame to show, where it is time for one.
+
+        Most of what a model says is only looked at when the next frame is due: a token costs a
+        comparison of two numbers, however long the text is and whatever the patterns are.
+        """
         call = self._calls.get(effect_id)
         if call is None or not isinstance(call.request, ModelRequest):
             return None
+        if now_ms - call.looked_ms < FRAME_EVERY_MS:
+            return None
+        text = cleaned(text)
+        if not text:
+            return None
+        call.looked_ms = now_ms
         if call.gate is not None:
-            action = call.gate.match(text)
+            action = call.gate.match(text, finished=False)
             if action is not None:
-                outcome = ModelReplied(text=_cut(cleaned(text))[0], fallback=action)
+                outcome = ModelReplied(text=_cut(text)[0], fallback=action)
                 return Matched(self._ended(effect_id, outcome, now_ms))
             text = call.gate.shown(text)
-        if not call.request.stream or now_ms - call.shown_ms < FRAME_EVERY_MS:
+        if not call.request.stream:
             return None
-        shown = _cut(cleaned(text))[0]
+        shown = _cut(text)[0].rstrip()
         if not shown or shown == call.shown:
             return None
         call.frames += 1
-        call.shown, call.shown_ms = shown, now_ms
+        call.shown = shown
         return Frame(
             reply_id=call.request.reply_id,
             session_id=call.request.session_id,

@@ -8,7 +8,10 @@ What it never does: keep a line or a frame for anybody who is not connected (the
 let one session's reader see another's.
 """
 
+import asyncio
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -18,13 +21,19 @@ from starlette.websockets import WebSocket
 from adapters.channels import webchat_http
 from adapters.channels.webchat_cookie import NAME, PersonCookie
 from adapters.channels.webchat_follow import Follower
-from adapters.channels.webchat_socket import Socket
+from adapters.channels.webchat_socket import CLOSE_WITHIN_S, Socket
 from adapters.channels.webchat_wire import encode
 from engine.errors import Unavailable
 from engine.ports import Delivery, Frame, Gateway, Line, Receipt, SessionView
 
 SOCKETS_MAX = 10_000
 """Open sockets; each costs about 30 KB. More are turned away with code 1013 (try again later)."""
+
+SOCKETS_OF_A_PERSON_MAX = 32
+"""Tabs of one browser: so that nobody takes all sockets. More are turned away with code 1013."""
+
+STOP_WITHIN_S = 2 * CLOSE_WITHIN_S
+"""How long `close` waits for messages in hand, and for clients that take nothing."""
 
 NO_PERSON = 4401
 """Close code for a socket without our cookie: POST /api/person, then connect again."""
@@ -43,6 +52,7 @@ class WebChat:
         self._cookie = PersonCookie(key)
         self._gateway: Gateway | None = None
         self._sockets: set[Socket] = set()
+        self._open_of: Counter[str] = Counter()  # sockets of each person
         self._watched: dict[str, set[Follower]] = {}
 
     # ---- the Channel port -----------------------------------------------------------------------
@@ -52,12 +62,17 @@ class WebChat:
         self._gateway = gateway
 
     async def close(self) -> None:
-        """Close each socket after the message in hand, with 1012: its client comes back."""
+        """Close each socket after the message in hand, with 1012: its client comes back.
+
+        A message that is not durable by `STOP_WITHIN_S` is left unacknowledged.
+        """
         self._gateway = None
         for socket in list(self._sockets):
             socket.close()
-        for socket in list(self._sockets):
-            await socket.closed.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_WITHIN_S):
+                for socket in list(self._sockets):
+                    await socket.closed.wait()
 
     async def send(self, delivery: Delivery) -> Receipt:
         """Receipt at once: the host writes the line in the transaction that records the receipt."""
@@ -122,17 +137,27 @@ class WebChat:
             await ws.send_text(encode(webchat_http.NO_PERSON))
             await ws.close(NO_PERSON)
             return
-        if self._gateway is None or len(self._sockets) >= SOCKETS_MAX:
-            await ws.close(RESTART if self._gateway is None else BUSY)
+        if self._gateway is None:
+            await ws.close(RESTART)
+            return
+        if len(self._sockets) >= SOCKETS_MAX:
+            await ws.close(BUSY, "the server has no room for another connection: try again later")
+            return
+        if self._open_of[person] >= SOCKETS_OF_A_PERSON_MAX:
+            await ws.close(BUSY, f"{SOCKETS_OF_A_PERSON_MAX} tabs are open already: close some")
             return
         socket = Socket(
             ws, gateway=self._gateway, account=self.account, person=person, watch=self._watch
         )
         self._sockets.add(socket)
+        self._open_of[person] += 1
         try:
             await socket.serve()
         finally:
             self._sockets.discard(socket)
+            self._open_of[person] -= 1
+            if not self._open_of[person]:
+                del self._open_of[person]
             for follower in socket.followers.values():
                 self._unwatch(follower)
 

@@ -133,6 +133,7 @@ def routes(chat: "WebChat") -> list[BaseRoute]:
                 message_id=read.id,
                 text=read.text,
                 quoted=read.quoted,
+                sent_ms=read.sent_ms,
                 locale=language(request.headers.get("accept-language", "")),
             )
         )

@@ -74,7 +74,7 @@ class Socket:
         self._room = asyncio.Event()
         self._wake = asyncio.Event()
         self._reader: asyncio.Task[int] | None = None
-        self._receiving = False
+        self._waiting = False  # for the client, with no message in hand
         self._closing = False
         self.followers: dict[str, Follower] = {}
         self.closed = asyncio.Event()
@@ -102,7 +102,7 @@ class Socket:
     def close(self) -> None:
         """Take nothing more in; a message in hand is finished and acknowledged first."""
         self._closing = True
-        if self._reader is not None and self._receiving:
+        if self._reader is not None and self._waiting:
             self._reader.cancel()
 
     # ---- reading --------------------------------------------------------------------------------
@@ -110,9 +110,9 @@ class Socket:
     async def _read(self) -> int:
         """Take frames one after the other; the code to close with."""
         while not self._closing:
-            self._receiving = True
+            self._waiting = True
             packet = await self._ws.receive()
-            self._receiving = False
+            self._waiting = False
             if packet["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(packet.get("code", 1005))
             text = packet.get("text")
@@ -153,6 +153,7 @@ class Socket:
                         message_id=frame.id,
                         text=frame.text,
                         quoted=frame.quoted,
+                        sent_ms=frame.sent_ms,
                         locale=self.followers[frame.conversation].locale,
                     )
                 )
@@ -164,9 +165,13 @@ class Socket:
             case Feedback():
                 session_id = self.followers[frame.conversation].session_id
                 await self._gateway.feedback(
-                    session_id, reply_id=frame.reply, verdict=frame.verdict, text=frame.text
+                    session_id,
+                    reply_id=frame.reply,
+                    verdict=frame.verdict,
+                    text=frame.text,
+                    request_id=frame.id or "",
                 )
-                return None
+                return Ack(conversation=frame.conversation, id=frame.id) if frame.id else None
 
     def _follow(self, hello: Hello) -> Follower:
         known = self.followers.get(hello.conversation)
@@ -184,9 +189,11 @@ class Socket:
     async def _answer(self, frame: ServerFrame | None) -> None:
         if frame is None:
             return
-        while len(self._answers) >= ANSWERS_MAX:
+        while len(self._answers) >= ANSWERS_MAX and not self._closing:
             self._room.clear()
+            self._waiting = True
             await self._room.wait()
+            self._waiting = False
         self._answers.append(frame)
         self._wake.set()
 
@@ -232,7 +239,10 @@ class Socket:
             raise
         # A client that has more lines than the log talks to another data directory: from the start.
         follower.begin(after if known else 0)
-        await self._send(Welcome(conversation=follower.conversation, last=follower.cursor))
+        now_ms = self._gateway.now_ms()
+        await self._send(
+            Welcome(conversation=follower.conversation, last=follower.cursor, now_ms=now_ms)
+        )
 
     async def _send_lines(self, follower: Follower) -> None:
         while follower.behind:

@@ -34,6 +34,10 @@ ReplyId = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 """Given by the server; contains the session's id."""
 
 
+Time = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""Milliseconds since the epoch, as far as a browser can count."""
+
+
 class FromClient(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """Base of the frames that a client sends. Unknown fields are ignored: newer pages may add."""
 
@@ -47,12 +51,17 @@ class Hello(FromClient, frozen=True, kw_only=True, tag="hello"):
 
 
 class Message(FromClient, frozen=True, kw_only=True, tag="message"):
-    """The person wrote. The same `id` again is the same message."""
+    """The person wrote. The same `id` again is the same message.
+
+    `sent_ms`: when they sent it, by the server's time (`Welcome.now_ms`), however often it was sent
+    again since. After a day it is shown and not answered; without it, it is never too old.
+    """
 
     conversation: Ident
     id: Ident
     text: Personal
     quoted: Personal = ""
+    sent_ms: Time | None = None
 
 
 class Stop(FromClient, frozen=True, kw_only=True, tag="stop"):
@@ -64,9 +73,13 @@ class Stop(FromClient, frozen=True, kw_only=True, tag="stop"):
 
 
 class Feedback(FromClient, frozen=True, kw_only=True, tag="feedback"):
-    """The person judged a reply."""
+    """The person judged a reply. `id`, where there is one, makes a repetition recognisable.
+
+    A client that lets people change their mind and back again sends a new one with each verdict.
+    """
 
     conversation: Ident
+    id: Ident | None = None
     reply: ReplyId
     verdict: Literal["up", "down"]
     text: Personal = ""
@@ -83,14 +96,21 @@ class FromServer(
 
 
 class Welcome(FromServer, frozen=True, kw_only=True, tag="welcome"):
-    """The lines after `last` follow. Less than the hello's `after`: forget what you have."""
+    """The lines after `last` follow. Less than the hello's `after`: forget what you have.
+
+    `now_ms`: the time by the server's log, since a client's clock may be wrong by days.
+    """
 
     conversation: str
     last: int
+    now_ms: int
 
 
 class LineFrame(FromServer, frozen=True, kw_only=True, tag="line"):
-    """A durable line. One with a reply's id replaces that reply's open frame."""
+    """A durable line. One with a reply's id replaces that reply's open frame.
+
+    `how` of a person's line is `expired` where it came too late to be answered.
+    """
 
     conversation: str
     n: int
@@ -172,6 +192,7 @@ _FIXES = {
     "quoted": "a string, or leave it out",
     "reply": "the id of a reply as the server sent it",
     "verdict": "up or down",
+    "sent_ms": "milliseconds since the epoch, a whole number, or leave it out",
     "locale": "a language tag such as zh-CN, or leave it out",
 }
 
@@ -245,6 +266,7 @@ class MessageBody(msgspec.Struct, frozen=True, kw_only=True):
     id: Ident
     text: Personal
     quoted: Personal = ""
+    sent_ms: Time | None = None
 
 
 def read_message(conversation: str, body: bytes) -> Message | ErrorFrame:

@@ -104,6 +104,10 @@ class MemoryLog:
         """The session's lines with n > after, in order."""
         return self.outbox.get(session_id, [])[max(after, 0) :][:limit]
 
+    def has_line(self, session_id: str, line_id: str) -> bool:
+        """Whether the session has a line of this id."""
+        return any(line.id == line_id for line in self.outbox.get(session_id, []))
+
     def session_count(self) -> int:
         """How many sessions there are."""
         return len(self.session_bytes)

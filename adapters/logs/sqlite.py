@@ -28,7 +28,12 @@ from adapters.logs.sqlite_rows import (
     record_of,
     step_of,
 )
-from adapters.logs.sqlite_schema import as_engine_error, open_reader, open_writer
+from adapters.logs.sqlite_schema import (
+    MARK_LINES,
+    as_engine_error,
+    open_reader,
+    open_writer,
+)
 from engine.errors import Conflict, Refused
 from engine.ids import session_of
 from engine.ports import DeadLetter, Delivery, Line, LogRecord, Owner, SessionRow, StepRow
@@ -68,16 +73,26 @@ union all
 select place, seq, key, value from step where {_MATERIALISED} and key = ?2
 order by seq limit 1
 """
-_LINES = """
+# A walk back from the first mark (`sqlite_schema`) behind the page, or from the newest line.
+_LINES = f"""
 with recursive newer (place) as (
-    select last_line from session where id = ?1
+    select ifnull(
+        (
+            select place from line
+            where session = one.session and n >= ?2 + ?3 and n % {MARK_LINES} = 0
+            order by n limit 1
+        ),
+        last_line
+    ) from session as one where id = ?1
     union all
     select previous from newer cross join line using (place) where n > ?2 + 1
 )
 select n, key, value from newer cross join line using (place)
 where n > ?2 order by n limit ?3
 """
-
+_LINE_OF = """
+select 1 from session cross join line using (session) where id = ? and line.key = ?
+"""
 
 ROWS_AT_A_TIME = 256
 
@@ -220,6 +235,11 @@ class SqliteLog:
     def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:
         """The session's lines with n > after, in order."""
         return [line_of(session_id, row) for row in self._all(_LINES, session_id, after, limit)]
+
+    def has_line(self, session_id: str, line_id: str) -> bool:
+        """Whether the session has a line of this id; costs the same however many there are."""
+        key = key_of(session_id, line_id)
+        return bool(self._all(_LINE_OF, session_id, key))
 
     # ---- reads for recovery and for people -------------------------------------------------------
 

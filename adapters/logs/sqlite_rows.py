@@ -35,6 +35,7 @@ class _Delivery(NamedTuple):
     author: str
     attempt: int
     error: str
+    withdrawn_ms: int | None = None
 
 
 class _Line(NamedTuple):
@@ -74,7 +75,7 @@ def packed_delivery(one: Delivery) -> bytes:
     """All of it but its own id and its session's."""
     cause = key_of(one.session_id, one.cause)
     times = (one.queued_ms, one.sending_ms, one.receipted_ms)
-    rest = (one.address, one.how, one.author, one.attempt, one.error)
+    rest = (one.address, one.how, one.author, one.attempt, one.error, one.withdrawn_ms)
     return _packed((one.state, one.text, *times, one.platform_ids, one.kind, cause, *rest))
 
 
@@ -98,6 +99,7 @@ def delivery_of(row: Row) -> Delivery:
         receipted_ms=one.receipted_ms,
         platform_ids=one.platform_ids,
         error=one.error,
+        withdrawn_ms=one.withdrawn_ms,
     )
 
 

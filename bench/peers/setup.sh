@@ -10,8 +10,18 @@ here=$(cd "$(dirname "$0")" && pwd)
 into=$(dirname "$here")/.peers
 restate_server=1.7.12
 
+peers=${*:-langgraph dbos eventsourcing restate}
+case " $peers " in
+    *" restate "*) command -v npm > /dev/null || {
+        echo "setup.sh: restate's server needs npm: install it (apt-get install npm)," \
+            "or name the others: setup.sh langgraph dbos eventsourcing" >&2
+        exit 2
+    } ;;
+esac
+
+echo "installing $peers: some minutes the first time (all are about 550 MB)"
 mkdir -p "$into"
-for peer in ${*:-langgraph dbos eventsourcing restate}; do
+for peer in $peers; do
     if [ ! -f "$here/requirements/$peer.txt" ]; then
         echo "setup.sh: no peer '$peer'; known: langgraph dbos eventsourcing restate" >&2
         exit 2

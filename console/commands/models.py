@@ -36,11 +36,17 @@ def models() -> None:
 
 @models.command()
 @with_settings
-def fetch(at: Invocation) -> None:
+@click.option("--if-needed", is_flag=True, help="Fetch nothing where another model is set.")
+def fetch(at: Invocation, if_needed: bool) -> None:
     """Get the default model into the data directory (93 MB, English only, once)."""
     from models.fetch import fetch_default
 
-    path = fetch_default(at.settings().server.data_dir, click.echo)
+    settings = at.settings()
+    other = _other_model(settings)
+    if if_needed and other:
+        click.echo(f"the default model is not needed: {other}")
+        return
+    path = fetch_default(settings.server.data_dir, click.echo)
     click.echo(f"the default model is in {path}")
 
 
@@ -92,6 +98,14 @@ def model_file(settings: Settings) -> Path:
     from models.fetch import FILE_NAME
 
     return settings.model.path or settings.server.data_dir / "models" / FILE_NAME
+
+
+def _other_model(settings: Settings) -> str:
+    """Which model answers instead of the default one, and what says so; empty where none does."""
+    kind, path = (settings.origin(f"model.{key}") for key in ("kind", "path"))
+    if settings.model.kind != "llama":
+        return f"model.kind is {settings.model.kind} ({kind})"
+    return f"model.path is {plain(str(settings.model.path))} ({path})" if path != "default" else ""
 
 
 def _row(path: Path, *, use: bool) -> ModelRow:

@@ -21,6 +21,7 @@ const starts = new Map(); // conversation -> the line after which it was read
 let current = "";
 let quoted = "";
 let soon = 0; // an animation frame that will show state and list
+let ahead = null; // ms by which the server's clock is ahead of this one, once it has said
 let drawn = false; // the drawer of a narrow window
 
 const thread = new Thread({
@@ -61,6 +62,7 @@ function take(frame) {
 }
 
 function welcomed(frame, mine) {
+  ahead = frame.now_ms - Date.now();
   if (mine) {
     // The server has less than was asked for: it is another data directory, or a new one.
     if (frame.last < starts.get(current) || frame.last < thread.lastN()) {
@@ -144,8 +146,9 @@ function hello(conversation) {
 function transmit(conversation, message) {
   const still = store.outbox(conversation).find((known) => known.id === message.id);
   if (!still || still.error) return;
-  const { id, text, quoted: quote = "" } = message;
-  connection.send({ type: "message", conversation, id, text, quoted: quote });
+  const { id, text, quoted: quote = "", at } = message;
+  const sent_ms = ahead === null ? undefined : Math.max(0, Math.round(at + ahead));
+  connection.send({ type: "message", conversation, id, text, quoted: quote, sent_ms });
 }
 
 /** Without half characters, which no JSON may carry. */
@@ -178,7 +181,9 @@ function stop() {
 
 function act(name, line, button) {
   if (!line) return;
-  if (name === "up" || name === "down") {
+  if (name === "again") {
+    compose(line.text);
+  } else if (name === "up" || name === "down") {
     if (
       !connection.send({
         type: "feedback",
@@ -186,6 +191,7 @@ function act(name, line, button) {
         reply: line.id,
         verdict: name,
         text: "",
+        id: store.newId(),
       })
     )
       return;
@@ -198,15 +204,18 @@ function act(name, line, button) {
     quote(String(getSelection()).trim() || line.text);
     input.focus();
   } else if (name === "edit" || name === "discard") {
-    if (name === "edit") {
-      input.value = line.text;
-      fit();
-      input.focus();
-    }
+    if (name === "edit") compose(line.text);
     store.posted(current, line.id);
     thread.drop(line.id);
     showState();
   }
+}
+
+/** Put a text that was not taken into the composer, to be sent as a new message. */
+function compose(text) {
+  input.value = text;
+  typed();
+  input.focus();
 }
 
 // ---- conversations ------------------------------------------------------------------------------

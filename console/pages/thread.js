@@ -122,6 +122,10 @@ export class Thread {
     const time = element("time", "", clock(line.at_ms));
     time.dateTime = new Date(line.at_ms).toISOString();
     if (line.author !== "bot") {
+      if (line.how === "expired") {
+        foot.append(element("span", "how failed", w("expired")));
+        if (this.actions.length) foot.append(this.link("again"));
+      }
       foot.append(time);
       return foot;
     }
@@ -141,6 +145,13 @@ export class Thread {
     }
     foot.append(time);
     return foot;
+  }
+
+  link(name) {
+    const button = element("button", "link", w(name));
+    button.type = "button";
+    button.dataset.action = name;
+    return button;
   }
 
   markDays(made) {
@@ -223,10 +234,7 @@ export class Thread {
     foot.replaceChildren(element("span", "note", message.error || (message.acked ? "" : note)));
     if (message.error) {
       for (const name of ["edit", "discard"]) {
-        const button = element("button", "link", w(name));
-        button.type = "button";
-        button.dataset.action = name;
-        foot.append(button);
+        foot.append(this.link(name));
       }
     }
     if (fresh) this.grew(true);

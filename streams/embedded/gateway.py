@@ -29,23 +29,41 @@ class ChannelGateway:
         return taken.append.session_id
 
     async def stop(self, session_id: str, *, reply_id: str, request_id: str) -> None:
-        """The person pressed stop."""
+        """The person pressed stop. Raises Refused where nobody has written yet."""
+        self._require_known(session_id)
         await self._host.submit(
             ingress.stop_requested(
                 session_id, reply_id, request_id=request_id, now_ms=self._host.now_ms()
             )
         )
 
-    async def feedback(self, session_id: str, *, reply_id: str, verdict: str, text: str) -> None:
-        """The person judged a reply."""
+    async def feedback(
+        self, session_id: str, *, reply_id: str, verdict: str, text: str, request_id: str = ""
+    ) -> None:
+        """The person judged a reply. Raises Refused where nobody has written yet."""
+        self._require_known(session_id)
         if verdict not in ("up", "down"):
             raise Refused(f"verdict {verdict!r}: it is `up` or `down`")
         judged = cast('Literal["up", "down"]', verdict)
         await self._host.submit(
             ingress.feedback_given(
-                session_id, reply_id, verdict=judged, text=text, now_ms=self._host.now_ms()
+                session_id,
+                reply_id,
+                verdict=judged,
+                text=text,
+                now_ms=self._host.now_ms(),
+                request_id=request_id,
             )
         )
+
+    def _require_known(self, session_id: str) -> None:
+        # Its event would make a session, and whoever has a cookie may name any conversation.
+        if not self._host.knows(session_id):
+            raise Refused("nobody has written in this conversation yet: send a message first")
+
+    def now_ms(self) -> int:
+        """The log's time."""
+        return self._host.now_ms()
 
     def session_id(self, account: str, *, conversation: str, sender: str) -> str:
         """The session that these platform ids lead to."""

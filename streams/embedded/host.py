@@ -168,6 +168,10 @@ class EmbeddedHost:
         waiting = self._recent.get(event_id)
         if waiting is not None and not waiting:
             return
+        line = taken.line
+        # A page keeps what was not acknowledged for longer than a session remembers its messages.
+        if waiting is None and line and self._store.has_line(line.session_id, line.id):
+            return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if waiting is not None:
             waiting.append(future)
@@ -179,12 +183,17 @@ class EmbeddedHost:
             self._wake.set()
         await future
 
+    def knows(self, session_id: str) -> bool:
+        """Whether anything was ever said in the session."""
+        return self._store.get(session_id) is not None
+
     def now_ms(self) -> int:
         """Log time."""
         return self._clock.now_ms()
 
     def _outcome(self, taken: Taken) -> None:
         """A runner is done."""
+        self.at(CrashPoint.OUTCOME_APPEND, 1)
         self._taken.append((taken, []))
         self._wake.set()
 
@@ -338,12 +347,12 @@ class EmbeddedHost:
     async def _call(self, delivery: Delivery) -> None:
         """Call the channel for a delivery whose mark is durable."""
         channel = self._channel_of(delivery.session_id)
-        outcome: Receipt | Refused | Unavailable
+        outcome: Receipt | Refused | Unavailable | None
         self.at(CrashPoint.MARK_CALL, 1)
         if channel is None:
             outcome = Refused("this channel account is not configured any more")
-        elif self._pipeline.egress.is_stale(delivery, self._clock.now_ms()):
-            outcome = Unavailable("the mark was too old to call on", retry_after_ms=0)
+        elif not self._pipeline.egress.called(delivery.reply_id, self._clock.now_ms()):
+            outcome = None
         else:
             try:
                 outcome = await channel.send(delivery)
@@ -358,7 +367,7 @@ class EmbeddedHost:
 
     def _show(self, frame: Frame) -> None:
         channel = self._channel_of(frame.session_id)
-        if channel is not None and self._pipeline.egress.show(frame):
+        if channel is not None and self._pipeline.egress.open_replies.show(frame):
             channel.show(frame)
 
     def _show_lines(self, decided: Decided) -> None:
@@ -390,7 +399,7 @@ class EmbeddedHost:
             state=session.state,
             busy=any(pending.kind != "timer" for pending in session.pending),
             person=in_a_persons_hands(flow, session.state),
-            frames=self._pipeline.egress.frames(session.id),
+            frames=self._pipeline.egress.open_replies.frames(session.id),
         )
 
     async def view(self, session_id: str) -> SessionView | None:

@@ -103,7 +103,6 @@ class Performers:
         except Exception as error:  # the runner broke its contract; the session must not wait
             append = hop.crashed(effect_id, error, now_ms=self._now_ms())
         self._tasks.pop(effect_id, None)
-        # CrashPoint.OUTCOME_APPEND: the runner is done, its outcome not yet in the log.
         if append is not None:
             self._outcome(Taken(append))
         if hop.waiting:

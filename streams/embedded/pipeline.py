@@ -43,10 +43,10 @@ STEPS_BACK = (8, 128, 1_000_000)
 
 
 class Called(NamedTuple):
-    """What a channel's call came to."""
+    """What a channel's call came to; None: egress did not let it be made."""
 
     reply_id: str
-    outcome: Receipt | Refused | Unavailable
+    outcome: Receipt | Refused | Unavailable | None
 
 
 class Recovered(NamedTuple):
@@ -121,13 +121,12 @@ class Pipeline:
         self,
         store: Store,
         *,
-        egress: Callable[[], Egress],
+        egress: Egress,
         build: Callable[[FlowActivated], Flow],
         outbox: frozenset[str],
         stepping: Callable[[str], None],
     ) -> None:
         self.store = store
-        self._make_egress = egress
         self._build = build
         self._outbox = outbox
         self._stepping = stepping
@@ -135,7 +134,7 @@ class Pipeline:
         self._offset = 0
         self.deadly: dict[str, int] = {}
         self.sessions = self._new_sessions()
-        self.egress = egress()
+        self.egress = egress
         self.deadlines = Deadlines()
         self.last_flow: FlowRef | None = None
 
@@ -163,20 +162,21 @@ class Pipeline:
         that is not here.
         """
         self.sessions = self._new_sessions()
-        self.egress = self._make_egress()
         self.deadlines = Deadlines()
         self.deadly = {event_id: deaths for _, event_id, deaths in self.store.deaths()}
         self._offset = self.store.head(PARTITION)
-        # In this order: a death counts even if the next step dies too, what is in the log is
-        # stepped by the flow that was active for it, and events of our own find a flow.
+        # In this order: a death counts even if the next step dies too, egress knows what is on its
+        # way before new orders come, what is in the log is stepped by the flow that was active for
+        # it, and events of our own find a flow.
         if standing:
             self._count_death(standing, now_ms)
+        undelivered = self.store.undelivered()
+        changed, events = self.egress.recover(undelivered, now_ms=now_ms, in_hand=in_hand)
         self._activate_last()
         self._catch_up(now_ms)
-        self.egress = self._make_egress()  # what the catch-up ordered is read back with the rest
         replaced = self._activate(flow, config, now_ms)
         requests, handed_over = self._waiting(flow)
-        self._recover_egress(now_ms, in_hand)
+        self._append(events, {d.reply_id: d for d in changed}, now_ms=now_ms)
         return Recovered(requests=requests, handed_over=handed_over, replaced=replaced)
 
     def _count_death(self, event_id: str, now_ms: int) -> None:
@@ -196,11 +196,6 @@ class Pipeline:
         self._append([Append("", control.id, codec.encode(control))], {}, now_ms=now_ms)
         self.last_flow = flow.ref
         return replaced
-
-    def _recover_egress(self, now_ms: int, in_hand: frozenset[str]) -> None:
-        undelivered = self.store.undelivered()
-        changed, events = self.egress.recover(undelivered, now_ms=now_ms, in_hand=in_hand)
-        self._append(events, {d.reply_id: d for d in changed}, now_ms=now_ms)
 
     def _append(
         self, appends: list[Append], deliveries: dict[str, Delivery], *, now_ms: int
@@ -293,6 +288,7 @@ class Pipeline:
     def confirm(self, decided: Decided) -> None:
         """It is durable: memory may rely on it."""
         self.sessions.committed(decided.batch)
+        self.egress.confirm()
         self._offset += len(decided.appends)
         for session, _ in decided.batch.stepped.values():
             self.deadlines.put(session.id, first_due(session))
@@ -332,6 +328,11 @@ class Pipeline:
                 decided.deliveries[delivery.reply_id] = delivery
                 if delivery.address.channel in self._outbox:
                     decided.lines.append(line_of(delivery, at_ms=now_ms))
+            return
+        if outcome is None:
+            delivery = self.egress.uncalled(call.reply_id, now_ms=now_ms)
+            if delivery is not None:
+                decided.deliveries[delivery.reply_id] = delivery
             return
         if isinstance(outcome, Unavailable):
             ended = self.egress.unavailable(

@@ -27,6 +27,9 @@ class Store(Log, SessionStore, Deliveries, Protocol):
     def dead_letters(self) -> Sequence[DeadLetter]:
         """All that were set aside, in order."""
 
+    def has_line(self, session_id: str, line_id: str) -> bool:
+        """Whether the session has a line of this id; costs the same for any number of lines."""
+
     def session_count(self) -> int:
         """How many sessions there are; costs the same for any number."""
 

@@ -65,6 +65,7 @@ class MemoryHost:
         self.accepted: list[str] = []
         self.incoming: list[Incoming] = []
         self.verdicts: list[tuple[str, str]] = []
+        self.judgements: list[str] = []  # the request ids of verdicts
         self.stops: list[str] = []
         self.redriven: list[str] = []
         self.ready = True
@@ -105,8 +106,11 @@ class MemoryHost:
             session.task.cancel()
             self.finish(session, session.open.text, how="stopped")
 
-    async def feedback(self, session_id: str, *, reply_id: str, verdict: str, text: str) -> None:
+    async def feedback(
+        self, session_id: str, *, reply_id: str, verdict: str, text: str, request_id: str = ""
+    ) -> None:
         self.verdicts.append((reply_id, verdict))
+        self.judgements.append(request_id)
 
     def session_id(self, account: str, *, conversation: str, sender: str) -> str:
         key = f"{conversation}\x1f{sender}".encode()

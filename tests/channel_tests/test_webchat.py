@@ -117,6 +117,17 @@ async def test_feedback_reaches_the_host(server: Server, host: MemoryHost) -> No
     await client.send(type="ping")
     await client.until("pong")
     assert host.verdicts == [(line["id"], "up")]
+    for number, verdict in enumerate(("down", "up")):
+        await client.send(
+            type="feedback",
+            conversation=CONVERSATION,
+            reply=line["id"],
+            verdict=verdict,
+            id=f"verdict-{number}",
+        )
+        await client.until("ack", id=f"verdict-{number}")
+    assert [verdict for _, verdict in host.verdicts] == ["up", "down", "up"]
+    assert host.judgements == ["", "verdict-0", "verdict-1"]
     await client.close()
 
 

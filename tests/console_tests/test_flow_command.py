@@ -4,9 +4,12 @@ import json
 
 import pytest
 
+from adapters.skills.registry import enabled
 from console.commands.flow import FORMATS
 from console.exit_codes import ExitCode
 from statemachines import drawing
+from streams.embedded.assemble import build_flow
+from streams.settings import load
 from tests.console_tests.conftest import Say
 
 
@@ -22,6 +25,18 @@ def test_flow_check_takes_the_configured_flows_own_settings(ai: Say) -> None:
     settling = ai("flow", "check", "--json", AI_ASSISTANT_FLOW__CONFIG__SETTLE_S="3")
     assert "bot.settling" in json.loads(settling.stdout)["leaves"]
     assert "bot.settling" not in json.loads(ai("flow", "check", "--json").stdout)["leaves"]
+
+
+def test_the_configured_flow_is_the_one_that_run_uses(ai: Say) -> None:
+    settings = load(None, {"HOME": "/h", "AI_ASSISTANT_MODEL__KIND": "scripted"})
+    flow, _ = build_flow(settings, enabled(settings.skills.enabled))
+    for name in ((), ("assistant",)):
+        report = json.loads(ai("flow", "check", *name, "--json").stdout)
+        assert "bot.working" in report["leaves"]  # a state that is there only where skills are
+        assert report["flow"] == str(flow.ref)
+        assert str(flow.ref) in ai("flow", "show", *name).stdout
+    without = json.loads(ai("flow", "check", "--json", AI_ASSISTANT_SKILLS__ENABLED="[]").stdout)
+    assert "bot.working" not in without["leaves"]
 
 
 def test_flow_check_names_the_flows_there_are(ai: Say) -> None:

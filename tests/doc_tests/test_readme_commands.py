@@ -159,6 +159,19 @@ def test_the_variable_of_make_crash_is_the_number_of_kills() -> None:
     assert "--kills 7" in make("--dry-run", "crash", "N=7").stdout
 
 
+def test_make_bench_installs_and_measures_the_peers_only_when_asked() -> None:
+    alone = make("--dry-run", "bench").stdout
+    compared = make("--dry-run", "bench", "PEERS=1").stdout
+    assert "bench.turns --ours" in alone
+    assert 'test -z "" ||' in alone
+    assert 'test -z "1" || bash bench/peers/setup.sh' in compared
+    assert "--ours" not in compared
+
+
+def test_make_run_fetches_a_model_only_where_it_is_used() -> None:
+    assert "models fetch --if-needed" in make("--dry-run", "run").stdout
+
+
 def test_every_shell_snippet_is_run_by_a_test() -> None:
     known = re.compile(r"(export|make|ai-assistant) ")
     assert [str(s) for s in SHELL if not all(map(known.match, s.text.splitlines()))] == []

@@ -36,6 +36,7 @@ from engine.flow import Flow
 from engine.ids import derive, message_event_id, outcome_event_id
 from engine.session import Pending, Session, Step
 from engine.step import new_session, step
+from engine.turn import message_id
 
 START_MS = 1_760_000_000_000
 HOUR_MS = 3_600_000
@@ -85,7 +86,15 @@ class Operator(NamedTuple):
 
 
 class Stop(NamedTuple):
-    pass
+    """The person stops the i-th reply so far, or with None whatever goes on."""
+
+    i: int | None = None
+
+
+class Lost(NamedTuple):
+    """A person writes, and the message is set aside before it is stepped."""
+
+    text: str
 
 
 class Feedback(NamedTuple):
@@ -99,7 +108,7 @@ class Undelivered(NamedTuple):
 
 
 class Redrive(NamedTuple):
-    """A person asks that the j-th message so far be taken again."""
+    """A person asks that the j-th message so far be taken again, those that were set aside first."""
 
     j: int
 
@@ -116,6 +125,7 @@ Stimulus = (
     | Wait
     | Operator
     | Stop
+    | Lost
     | Feedback
     | Undelivered
     | Redrive
@@ -144,6 +154,8 @@ stimuli = st.one_of(
     st.builds(Wait, st.sampled_from([-1, -5_000, -HOUR_MS]), st.booleans()),
     st.builds(Operator, st.sampled_from(["I am here", ""])),
     st.builds(Stop),
+    st.builds(Stop, small),
+    st.builds(Lost, st.sampled_from(["hi", "skill", "raise", "human"])),
     st.builds(Feedback, st.sampled_from(["up", "down"])),
     st.builds(Undelivered, small),
     st.builds(Redrive, small),
@@ -168,6 +180,7 @@ class Play:
         self.steps: list[Step] = []
         self.requests: list[Pending] = []
         self.replies: list[str] = []
+        self.lost: list[Event] = []
         self._messages = 0
 
     def play(self, stimuli: Sequence[Stimulus]) -> "Play":
@@ -194,8 +207,14 @@ class Play:
             case Operator(text):
                 body = OperatorSaid(text=text, operator="ann") if text else HandedBack(operator="a")
                 self._person("operator", body)
-            case Stop():
+            case Stop(None):
                 self._person("stop", StopRequested())
+            case Stop(i):
+                if self.replies:
+                    reply = self.replies[i % len(self.replies)]
+                    self._person("stop", StopRequested(reply_id=reply))
+            case Lost(text):
+                self.lost.append(self._message(text))
             case Feedback(verdict):
                 self._person("feedback", FeedbackGiven(reply_id="r", verdict=verdict))  # type: ignore[arg-type]
             case Undelivered(i):
@@ -210,11 +229,7 @@ class Play:
     # ---- what happens --------------------------------------------------------------------------
 
     def say(self, text: str, *, age_ms: int = 0) -> Step:
-        self._messages += 1
-        number = str(self._messages)
-        body = MessageReceived(message_id=number, text=text, address=_ADDRESS, quoted=text[:20])
-        identity = message_event_id(self.session.id, "main", message_id=number)
-        return self.record(self.event(identity, body, sent_ms=self.clock_ms - age_ms))
+        return self.record(self._message(text, age_ms=age_ms))
 
     def end(self, request: Pending, how: str) -> Step:
         identity = outcome_event_id(request.effect_id)
@@ -265,6 +280,13 @@ class Play:
                 self.replies.append(reply)
         return done
 
+    def _message(self, text: str, *, age_ms: int = 0) -> Event:
+        self._messages += 1
+        number = str(self._messages)
+        body = MessageReceived(message_id=number, text=text, address=_ADDRESS, quoted=text[:20])
+        identity = message_event_id(self.session.id, "main", message_id=number)
+        return self.event(identity, body, sent_ms=self.clock_ms - age_ms)
+
     def _wait(self, ms: int | None) -> None:
         if ms is None:
             due = min((p.due_ms for p in self.session.pending), default=self.clock_ms)
@@ -277,21 +299,27 @@ class Play:
         self.record(self.event(identity, body))
 
     def _again(self, j: int) -> None:
-        if not self.events:
+        handed_over = [*self.events, *self.lost]
+        if not handed_over:
             return
-        event = self.events[j % len(self.events)]
+        event = handed_over[j % len(handed_over)]
         if isinstance(event.body, FlowActivated):
             return  # a host materialises an activation once: it knows which flow a session runs
-        if event.at_ms < self.session.now_ms - DAY_MS:
-            return  # nobody hands over what is older than `seen` goes back
-        self.record(msgspec.structs.replace(event, at_ms=self.clock_ms))
+        if not self._is_forgotten(message_id(event)):
+            self.record(msgspec.structs.replace(event, at_ms=self.clock_ms))
 
     def _redrive(self, j: int) -> None:
-        taken = [e for e in self.events if isinstance(e.body, MessageReceived)]
-        if taken:
-            event = taken[j % len(taken)]
+        known = [*self.lost, *(e for e in self.events if isinstance(e.body, MessageReceived))]
+        if known:
+            event = known[j % len(known)]
             assert isinstance(event.body, MessageReceived)
-            self._person("redrive", Redriven(of=event.id, message=event.body))
+            if not self._is_forgotten(event.id):
+                self._person("redrive", Redriven(of=event.id, message=event.body))
+
+    def _is_forgotten(self, identity: str) -> bool:
+        """Taken so long ago that `seen` may not know it: nobody hands that over any more."""
+        taken = [event.at_ms for event in self.events if message_id(event) == identity]
+        return bool(taken) and min(taken) < self.session.now_ms - DAY_MS
 
 
 _ADDRESS = Address(channel="web", account="main", conversation="c1", sender="ann")

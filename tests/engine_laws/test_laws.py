@@ -12,13 +12,16 @@ from engine.events import OUTCOMES, ClockReached, FlowActivated, MessageReceived
 from engine.flow import Flow
 from engine.session import Step
 from engine.step import new_session, step
+from engine.turn import message_id
 from statemachines.flow import Flow as CheckedFlow
 from tests.engine_laws.flows import NAMES, flows
 from tests.engine_laws.strategies import (
     HOUR_MS,
     Again,
+    Lost,
     Outcome,
     Play,
+    Redrive,
     Say,
     Stimulus,
     Stop,
@@ -64,6 +67,10 @@ def test_a_snapshot_at_any_point_and_then_the_rest_equals_all(
     name="table",
     history=[Say("hop"), Wait(None, wakes=False), Again(0), Wait(None, wakes=False), Again(0)],
 )
+@example(
+    name="table", history=[Say("hi"), Wait(None), Wait(HOUR_MS, wakes=False), Stop(0), Stop(0)]
+)
+@example(name="table", history=[Lost("hi"), Redrive(0), Redrive(0), Again(-1)])
 def test_a_repeated_or_late_event_does_what_a_clock_would_do(
     name: str, history: list[Stimulus]
 ) -> None:
@@ -184,6 +191,8 @@ def test_interleaving_two_sessions_equals_folding_each_alone(
     answers=st.lists(st.sampled_from(["ok", "fail", "silence", "break"])),
 )
 @example(name="table", history=[Say("steer"), Wait(None), Say("hi"), Stop()], answers=[])
+@example(name="table", history=[Lost("hi"), Redrive(0), Again(-1), Redrive(0)], answers=[])
+@example(name="table", history=[Lost("hi"), Again(-1), Wait(None), Redrive(0)], answers=["ok"])
 @example(
     name="table",
     history=[Say("skill"), Wait(None), *(Say("raise") for _ in range(14)), Outcome(0, "break")],
@@ -195,7 +204,9 @@ def test_every_message_has_exactly_one_disposition_in_the_end(
     play = Play(flows(name)).play(history)
     rest(play, answers)
     messages = {
-        event.id for event in play.events if isinstance(event.body, MessageReceived | Redriven)
+        message_id(event)
+        for event in play.events
+        if isinstance(event.body, MessageReceived | Redriven)
     }
     ended = Counter(d.message for done in play.steps for d in done.record.dispositions)
     assert ended == dict.fromkeys(messages, 1)

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import seen
-from engine.limits import SEEN_KEPT_MS
+from engine.limits import SEEN_KEPT_MS, SEEN_MAX, SEEN_OTHERS_MAX
 from tests.engine_laws.strategies import HOUR_MS, START_MS
 
+FULL = SEEN_MAX + SEEN_OTHERS_MAX
 gaps = st.lists(st.sampled_from([0, 1, 60_000, HOUR_MS, 7 * HOUR_MS, 30 * HOUR_MS]), max_size=200)
 
 
@@ -45,6 +46,17 @@ def test_only_the_newest_bucket_and_a_digest_are_in_the_line() -> None:
         assert seen.newest_bytes(kept) <= 6 + 64 * 8 + 16
     assert len(kept) < 33_000
     assert all(seen.contains(kept, f"s/{number}") for number in range(4_000))
+
+
+def test_a_flood_makes_it_forget_the_oldest_and_never_less_full() -> None:
+    kept = b""
+    for number in range(9_000):
+        kept = seen.add(kept, f"s/{number}", now_ms=START_MS)
+        if number >= FULL:
+            assert seen.full(kept, FULL, now_ms=START_MS)
+            assert len(kept) < (FULL + 128) * 8 + 2_000
+    assert all(seen.contains(kept, f"s/{number}") for number in range(9_000 - FULL, 9_000))
+    assert not seen.contains(kept, "s/0")
 
 
 def test_two_sets_with_equal_lines_are_equal() -> None:

@@ -1,12 +1,13 @@
 """The order inside a step, and what belongs to which state."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
 
 from engine import codec
-from engine.effects import CallModel, Cancel, CloseReply, RunSkill, SendMessage, Withdraw
+from engine.effects import CallModel, Cancel, CloseReply, Forward, RunSkill, SendMessage, Withdraw
 from engine.events import FlowActivated
 from engine.session import Step
 from engine.step import new_session, step
@@ -18,6 +19,7 @@ from tests.engine_laws.strategies import (
     Again,
     Feedback,
     Late,
+    Lost,
     Operator,
     Outcome,
     Play,
@@ -45,7 +47,7 @@ def _triggers(done: Step) -> list[str]:
 
 def _ends(play: Play) -> list[tuple[str, str]]:
     """(text of the message, how it ended), in the order in which they ended."""
-    texts = {event.id: event.text for event in play.events}
+    texts = {event.id: event.text for event in [*play.events, *play.lost]}
     return [(texts[d.message], d.how) for done in play.steps for d in done.record.dispositions]
 
 
@@ -243,6 +245,28 @@ def test_stop_answers_what_waits_and_says_that_it_was_stopped() -> None:
     assert (ended.how, ended.note) == ("answered", "stopped")
 
 
+def test_a_stop_of_a_reply_that_has_ended_stops_no_other() -> None:
+    play = _play(Say("hi"), Wait(None), Outcome(0), Say("and this"), Wait(None), Stop(1))
+    assert play.replies[1] != play.session.open_replies[0].reply_id
+    assert play.steps[-1].record.note == "late"
+    assert len(play.session.open_replies) == 1
+    play.act(Again(-1))
+    assert play.steps[-1].record.note == "late"
+    play.play([Stop(2)])
+    assert play.steps[-1].record.note == ""
+    assert play.session.open_replies == ()
+    assert _ends(play) == [("hi", "answered"), ("and this", "answered")]
+
+
+def test_a_stop_of_a_reply_that_is_over_with_the_time_it_brings_is_late_and_not_remembered() -> (
+    None
+):
+    play = _play(Say("hi"), Wait(None), Wait(None, wakes=False), Stop(1))
+    assert _triggers(play.steps[-1]) == ["request_failed"]
+    assert play.steps[-1].record.note == "late"
+    assert play.session.seen == play.steps[-2].session.seen
+
+
 # ---- the queue ---------------------------------------------------------------------------------
 
 
@@ -298,6 +322,16 @@ def test_an_operator_who_speaks_keeps_the_person_waiting_time_going() -> None:
     due = play.session.pending[0].due_ms
     play.play([Wait(60_000), Operator("one moment")])
     assert play.session.pending[0].due_ms == due + 60_000
+
+
+def test_who_takes_over_reads_what_waits_though_its_turn_left_the_transcript() -> None:
+    texts = ["steer", *(f"text {n}" for n in range(25))]
+    play = _play(Say("steer"), Wait(None), *(Say(text) for text in texts[1:]))
+    assert len(play.session.transcript) == 20
+    assert [bool(waiting.text) for waiting in play.session.unanswered] == [True] * 6 + [False] * 20
+    play.act(Say("human"))
+    shown = [e.body for e in play.steps[-1].record.effects if isinstance(e.body, Forward)]
+    assert [forward.text for forward in shown] == [*texts, "human"]
 
 
 # ---- dialogs, versions, failures ---------------------------------------------------------------
@@ -386,13 +420,30 @@ def test_more_than_4_000_messages_are_refused_until_their_hours_have_passed() ->
     assert _ends(play)[-1] == ("hi", "answered")
 
 
-def test_a_flood_of_other_events_never_fills_a_session() -> None:
-    play = _play(Say("hi"), Wait(None), Outcome(0))
-    for _ in range(8_100):
-        play.act(Feedback("up"))
-    assert play.steps[-1].record.note == "refused"
-    assert play.steps[-1].record.error is None
+def test_who_writes_too_much_is_told_once_an_hour_and_a_refused_message_is_refused_once() -> None:
+    play = _play(*(Feedback("up") for _ in range(4_000)), Say("one"))
+    assert _kinds(play.steps[-1]) == ["SendMessage"]
+    assert play.steps[-1].record.effects[0].body.text == "too many at once"  # type: ignore[union-attr]
+    play.play([Say("two"), Again(4_000), Again(4_001)])
+    assert [done.record.note for done in play.steps[-3:]] == ["refused", "duplicate", "duplicate"]
+    assert [_kinds(done) for done in play.steps[-3:]] == [[], [], []]
+    play.play([Wait(HOUR_MS), Say("three"), Say("four")])
+    assert [_kinds(done) for done in play.steps[-2:]] == [["SendMessage"], []]
+    assert _ends(play) == [(text, "refused") for text in ("one", "two", "three", "four")]
+    assert play.session.address is not None
+
+
+def test_a_flood_never_fills_a_session_and_what_is_no_message_is_still_taken() -> None:
+    play = _play(Say("human"))
+    for _ in range(8_500):
+        play.act(Say("flood"))
+    assert _ends(play)[-1] == ("flood", "refused")
+    play.act(Again(-1))
+    assert play.steps[-1].record.note == "duplicate"
+    play.play([Operator("please stop"), Operator(""), Stop()])
+    assert [done.record.note for done in play.steps[-3:]] == ["", "", "ignored"]
     assert len(play.steps[-1].encoded) < 128 * 1024
+    assert max(Counter(d.message for s in play.steps for d in s.record.dispositions).values()) == 1
 
 
 def test_a_message_older_than_a_day_is_expired_and_not_answered() -> None:
@@ -401,9 +452,36 @@ def test_a_message_older_than_a_day_is_expired_and_not_answered() -> None:
     assert play.session.turns == 1
 
 
-def test_a_message_can_be_taken_again_by_a_person_whatever_its_age() -> None:
-    play = _play(Say("old", age_ms=25 * HOUR_MS), Redrive(0), Wait(None), Outcome(0))
-    assert _ends(play) == [("old", "expired"), ("", "answered")]
+def test_a_message_that_was_set_aside_can_be_taken_by_a_person_whatever_its_age() -> None:
+    play = _play(Lost("hi"), Wait(30 * HOUR_MS), Redrive(0), Wait(None), Outcome(0))
+    assert _ends(play) == [("hi", "answered")]
+
+
+def test_a_redrive_and_its_message_are_one_message_whichever_comes_first() -> None:
+    play = _play(Lost("hi"), Redrive(0), Again(-1), Redrive(0), Wait(None), Outcome(0))
+    assert [done.record.note for done in play.steps[:3]] == ["", "duplicate", "duplicate"]
+    assert _ends(play) == [("hi", "answered")]
+    play = _play(Say("hi"), Redrive(0), Wait(None), Outcome(0, "fail"), Redrive(0))
+    assert _ends(play) == [("hi", "failed")]
+    assert play.steps[-1].record.note == "duplicate"
+
+
+@pytest.mark.parametrize(
+    ("before", "how"),
+    [
+        ((Say("human"),), "forwarded"),
+        ((Say("skill"), Wait(None), *(Say("more") for _ in range(8))), "refused"),
+        ((Say("skill"), Wait(None), Say("raise"), Outcome(0)), "failed"),
+    ],
+)
+def test_however_a_redriven_message_ends_its_disposition_names_the_message(
+    before: tuple[Stimulus, ...], how: str
+) -> None:
+    play = _play(*before, Lost("lost"), Redrive(0), *(Wait(None) for _ in range(3)))
+    assert ("lost", how) in _ends(play)
+    for effect in (e for done in play.steps for e in done.record.effects):
+        if isinstance(effect.body, Forward) and effect.body.text == "lost":
+            assert effect.body.message == play.lost[0].id
 
 
 def test_a_redriven_message_can_be_the_first_of_its_session() -> None:

@@ -11,7 +11,7 @@ import pytest
 from engine import codec
 from engine.crash_points import CrashPoint
 from engine.errors import Unavailable
-from engine.ports import Delivery, Receipt
+from engine.ports import Delivery, Frame, Receipt
 from models.scripted import Rule, ScriptedModel
 from streams.egress import Account, Egress
 from streams.embedded import LOG_FILE
@@ -160,9 +160,7 @@ async def test_a_call_that_was_made_is_not_unknown_because_its_receipt_found_no_
     channel = engine.wired.webchat
     channel.idempotent = False
     key = (channel.kind, channel.account)
-    engine.host._pipeline._make_egress = lambda: Egress(
-        {key: Account(idempotent=False)}, jitter=lambda: 0.0
-    )
+    engine.host._pipeline.egress = Egress({key: Account(idempotent=False)}, jitter=lambda: 0.0)
     sent: list[str] = []
     receipts = asyncio.Event()
 
@@ -204,9 +202,7 @@ async def test_after_a_death_a_mark_without_receipt_is_unknown_where_nobody_can_
     await dying.die()
     engine = Engine(data)
     key = (engine.wired.webchat.kind, engine.wired.webchat.account)
-    engine.host._pipeline._make_egress = lambda: Egress(
-        {key: Account(idempotent=False)}, jitter=lambda: 0.0
-    )
+    engine.host._pipeline.egress = Egress({key: Account(idempotent=False)}, jitter=lambda: 0.0)
     async with engine:
         assert await engine.texts() == ["hello"]
         assert await engine.ask("again") == "again"
@@ -218,3 +214,24 @@ async def test_after_a_death_a_mark_without_receipt_is_unknown_where_nobody_can_
     assert "ReplyUndelivered" in events
     assert dispositions(data) == ["answered", "answered"]
     folds(data)
+
+
+async def test_a_failed_commit_takes_nothing_back_of_a_reply_that_people_see_growing(
+    data: Path,
+) -> None:
+    model = ScriptedModel([Rule(latency_ms=None, frames=("half of the answer",))])
+    async with Engine(data, model=model) as engine:
+        await engine.say("hello")
+        before = await eventually(lambda: _frames(engine))
+        with full_disk(data):
+            with pytest.raises(Unavailable):
+                await engine.say("no space", id="no-space", to="conversation-2")
+        await eventually(lambda: not engine.host.fault)
+        assert _frames(engine) == before
+        await engine.gateway.stop(engine.session_id(), reply_id="", request_id="stop-1")
+        assert (await engine.answer()).text == "half of the answer"
+    folds(data)
+
+
+def _frames(engine: Engine) -> tuple[Frame, ...]:
+    return engine.host._pipeline.egress.open_replies.frames(engine.session_id())

@@ -93,7 +93,7 @@ async def test_a_reply_that_was_not_marked_is_withdrawn_when_a_person_takes_over
         channel.send = away  # type: ignore[method-assign]
         await engine.say("stale question")
         await eventually(lambda: tries)
-        await eventually(lambda: engine.host._pipeline.egress._ready)
+        await eventually(lambda: not engine.host._pipeline.egress._sending)
         await engine.say("human")
         assert (await engine.answer()).text.startswith("A colleague")
         assert tries == ["stale question", "A colleague will answer you here."]

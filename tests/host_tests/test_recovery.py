@@ -107,7 +107,7 @@ async def test_a_death_at_any_crash_point_loses_nothing_and_doubles_nothing(
         if here is point and things:
             raise Died
 
-    dying.host.at = dying.host._performers.at = die
+    dying.host.at = die
     sent = asyncio.create_task(dying.say("hello", id="client-message-1"))
     await asyncio.wait([sent], timeout=0.3)
     acknowledged = sent.done() and sent.exception() is None

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from statemachines.assistant_config import AssistantConfig
 from streams.settings import Settings, load, rows
 
 EXAMPLE = Path(__file__).parents[2] / "config.example"
@@ -43,6 +45,14 @@ def test_the_example_names_every_setting() -> None:
     keys = [row.key for row in rows(load(EXAMPLE, HOME)) if row.key.count(".") == 1]
     missing = [key for key in keys if f"{key.split('.')[1]} = " not in text]
     assert [key for key in missing if not key.startswith(("channels", "fallback"))] == []
+
+
+def test_the_example_names_every_key_of_the_assistant_with_its_default() -> None:
+    shown = msgspec.json.decode(load(EXAMPLE, HOME).flow.config)
+    defaults = msgspec.to_builtins(AssistantConfig())
+    for key in ("skills", "fallback_strategies", "max_tokens"):  # from elsewhere in the settings
+        del defaults[key]
+    assert shown == defaults
 
 
 def test_the_examples_channel_stays_off_and_says_how_to_turn_it_on() -> None:

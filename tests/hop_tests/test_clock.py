@@ -43,3 +43,24 @@ def test_what_is_told_is_what_was_put_last(puts: list[tuple[str, int | None]]) -
     told = {append.session_id for append in deadlines.reached(250, limit=1_000)}
     assert told == {s for s, due_ms in last.items() if due_ms is not None and due_ms <= 250}
     assert len(deadlines) == sum(due_ms is not None for due_ms in last.values()) - len(told)
+
+
+def test_a_deadline_that_is_put_twice_is_told_once_and_a_late_one_with_its_own_time() -> None:
+    deadlines = Deadlines()
+    for _ in range(3):
+        deadlines.put("a", 100)
+    (woken,) = deadlines.reached(9_000, limit=10)
+    assert codec.decode_event(woken.value).body == ClockReached(due_ms=100)
+    assert (deadlines.reached(9_000, limit=10), deadlines.next_ms()) == ([], None)
+    deadlines.put("a", 100)  # still due after its step: told again, as the same event
+    (again,) = deadlines.reached(9_001, limit=10)
+    assert again.event_id == woken.event_id
+
+
+def test_what_was_replaced_often_does_not_pile_up() -> None:
+    deadlines = Deadlines()
+    deadlines.put("b", 5)
+    for due_ms in range(10_000):
+        deadlines.put("a", due_ms)
+    assert len(deadlines._heap) < 100
+    assert [a.session_id for a in deadlines.reached(10_000, limit=10)] == ["b", "a"]
