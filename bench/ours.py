@@ -36,6 +36,7 @@ class InProcess:
     kind = "bench"
     account = ACCOUNT
     idempotent = True
+    at_once = True
 
     def __init__(self) -> None:
         self.gateway: Gateway | None = None

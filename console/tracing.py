@@ -15,11 +15,10 @@ from console.words import describe_effect, describe_event
 from engine import codec
 from engine.effects import CloseReply, SendMessage
 from engine.errors import InvalidRecord, Refused
-from engine.events import Event, MessageReceived, Redriven
+from engine.events import Event, MessageReceived, Redriven, message_id
 from engine.ids import session_of
 from engine.ports import Delivery
 from engine.session import Pending, Session
-from engine.turn import message_id
 
 STEPS_MAX = 200
 """Steps after the message that are looked at: far more than a turn has."""

@@ -238,3 +238,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     def text(self) -> str:
         """What was said in it, where something was; else empty."""
         return getattr(self.body, "text", "")
+
+
+def message_id(event: Event) -> str:
+    """What an event is known by: its own id, or a redriven message's first one."""
+    body = event.body
+    return body.of if isinstance(body, Redriven) else event.id

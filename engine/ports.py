@@ -281,11 +281,13 @@ class Channel(Protocol):
     """One account of one IM platform: takes its messages in, and sends replies out.
 
     `idempotent`: the platform recognises a repeated reply id, so a send may be repeated.
+    `at_once`: `send` never waits for anything, so sends need not go side by side.
     """
 
     kind: str
     account: str
     idempotent: bool
+    at_once: bool
 
     async def start(self, gateway: Gateway) -> None:
         """Begin to take messages in."""

@@ -33,6 +33,7 @@ from engine.events import (
     ReplyUndelivered,
     SkillDone,
     StopRequested,
+    message_id,
 )
 from engine.flow import Cell, Flow
 from engine.ids import derive
@@ -45,7 +46,7 @@ from engine.limits import (
     SESSION_BYTES_MAX,
 )
 from engine.session import Microstep, Pending, Session, Step, StepRecord
-from engine.turn import Turn, message_id
+from engine.turn import Turn
 
 _HOUR_MS = 3_600_000
 

@@ -27,7 +27,7 @@ from engine.effects import (
     Withdraw,
 )
 from engine.errors import InvalidRecord
-from engine.events import Address, Event, MessageReceived, Redriven
+from engine.events import Address, Event, MessageReceived, Redriven, message_id
 from engine.flow import Flow
 from engine.ids import derive, effect_id, reply_id
 from engine.session import (
@@ -474,12 +474,6 @@ class Turn:
         for waiting in ended[:-1]:
             self.dispose(waiting.event_id, "merged" if how == "answered" else how, note=note)
         self.dispose(ended[-1].event_id, how, note=note)
-
-
-def message_id(event: Event) -> str:
-    """What an event is known by: its own id, or a redriven message's first one."""
-    body = event.body
-    return body.of if isinstance(body, Redriven) else event.id
 
 
 def _message(event: Event) -> MessageReceived | None:

@@ -18,7 +18,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transitions.core import Condition
-from transitions.extensions.nesting import HierarchicalMachine, NestedState, NestedTransition
+from transitions.extensions.nesting import (
+    HierarchicalMachine,
+    NestedEvent,
+    NestedState,
+    NestedTransition,
+    resolve_order,
+)
 
 from engine.flow import Moved
 from engine.session import Considered
@@ -136,6 +142,25 @@ class _Row(NestedTransition):
         )
 
 
+class _Trigger(NestedEvent):
+    """A trigger that asks the leaf's rows, then its ancestors', in the order of the library.
+
+    The order depends on the leaf alone: it is resolved once for each.
+    """
+
+    def trigger_nested(self, event_data: Any) -> Any:
+        machine = event_data.machine
+        for name, path in machine.order(event_data.model.state):
+            if name in self.transitions:
+                event_data.state = machine.get_state(name)
+                event_data.source_name = name
+                event_data.source_path = path.copy()
+                self._process(event_data)
+                if event_data.result:
+                    break
+        return event_data.result
+
+
 class _Nested(HierarchicalMachine):
     """The nested machine, which looks up a state by its full name at once.
 
@@ -144,10 +169,29 @@ class _Nested(HierarchicalMachine):
 
     state_cls = _Place
     transition_cls = _Row
+    event_cls = _Trigger
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._places: dict[str, _Place] = {}
+        self._orders: dict[str, list[tuple[str, list[str]]]] = {}
         super().__init__(*args, **kwargs)
+
+    def order(self, leaf: str) -> list[tuple[str, list[str]]]:
+        """The leaf and its ancestors, by name and path, in the order in which rows are asked."""
+        found = self._orders.get(leaf)
+        if found is None:
+            paths = resolve_order(self.build_state_tree(leaf, SEPARATOR))
+            found = self._orders[leaf] = [(SEPARATOR.join(path), path) for path in paths]
+        return found
+
+    def _trigger_event_nested(self, event_data: Any, trigger: str, _state_tree: Any) -> Any:
+        # All rows are added to the root (`Machine._add`): the library's walk into each scope would
+        # find none there.
+        event = self.events.get(trigger)
+        if event is None:
+            return None
+        event_data.event = event
+        return event.trigger_nested(event_data)
 
     def get_state(self, state: Any, hint: Any = None) -> Any:
         if not self.prefix_path:

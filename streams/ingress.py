@@ -52,6 +52,8 @@ class Taken(NamedTuple):
 
 def cleaned(text: str) -> str:
     """Text that can be recorded: no control characters, no halves of a character."""
+    if text.isprintable():  # nearly all: neither of the two is printable
+        return text.strip()
     return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", _CONTROL.sub("", text)).strip()
 
 

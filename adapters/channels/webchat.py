@@ -46,6 +46,7 @@ class WebChat:
 
     kind = "webchat"
     idempotent = True
+    at_once = True  # a line is durable before anybody is shown it
 
     def __init__(self, account: str, key: bytes) -> None:
         self.account = account

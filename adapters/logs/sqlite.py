@@ -234,7 +234,8 @@ class SqliteLog:
 
     def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:
         """The session's lines with n > after, in order."""
-        return [line_of(session_id, row) for row in self._all(_LINES, session_id, after, limit)]
+        rows = self._all(_LINES, session_id, max(after, 0), limit)
+        return [line_of(session_id, row) for row in rows]
 
     def has_line(self, session_id: str, line_id: str) -> bool:
         """Whether the session has a line of this id; costs the same however many there are."""

@@ -57,6 +57,7 @@ class ChannelGateway:
         )
 
     def _require_known(self, session_id: str) -> None:
+        self._host.require_running()
         # Its event would make a session, and whoever has a cookie may name any conversation.
         if not self._host.knows(session_id):
             raise Refused("nobody has written in this conversation yet: send a message first")

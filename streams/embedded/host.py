@@ -14,6 +14,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from msgspec.structs import replace
+
 from engine import codec
 from engine.crash_points import CrashPoint
 from engine.errors import InvalidRecord, Refused, Unavailable
@@ -22,14 +24,13 @@ from engine.ids import outcome_event_id
 from engine.limits import CLOCK_SKEW_MAX_MS
 from engine.ports import (
     Channel,
-    Delivery,
     Frame,
     Line,
-    Receipt,
     SessionView,
 )
 from engine.session import Session
 from streams import ingress
+from streams.embedded.channels import Channels, Pump
 from streams.embedded.clock import HostClock
 from streams.embedded.crash_marks import nowhere
 from streams.embedded.gateway import ChannelGateway
@@ -51,7 +52,6 @@ SLEEP_MAX_S = 5.0
 """The pump looks at the clock at least this often."""
 CANNOT_WRITE = "not able to write its log just now"
 """What people are told; the log of the process has the reason, which names paths."""
-ChannelKey = tuple[str, str]
 Waiting = list[asyncio.Future[None]]
 """Those who wait until an event is durable; empty once it is."""
 
@@ -78,14 +78,13 @@ class EmbeddedHost:
         self._pipeline = pipeline
         self._clock = clock
         self._performers = performers
-        self._channels = {(c.kind, c.account): (c, i) for c, i in channels}
+        self._channels = Channels(channels)
         self._metrics = metrics
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._wake = asyncio.Event()
         self._taken: list[tuple[Taken, Waiting]] = []
         self._called: list[Called] = []
         self._recent: OrderedDict[str, Waiting] = OrderedDict()
-        self._calls: set[asyncio.Task[None]] = set()
         self._handed_over = HandedOverSessions()
         self._pump_task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -118,7 +117,8 @@ class EmbeddedHost:
             dead_letters=len(self._store.dead_letters()),
         )
         await self._performers.start(self._outcome, self._show)
-        for channel, routes in self._channels.values():
+        self._channels.pump = Pump(self._may_call, self._call_ended, lambda at, n: self.at(at, n))
+        for channel, routes in self._channels:
             await channel.start(ChannelGateway(self, routes))
         self._pump_task = asyncio.create_task(self._pump(), name="pump")
         self._pump_task.add_done_callback(self._pump_ended)
@@ -128,7 +128,7 @@ class EmbeddedHost:
     async def stop(self, *, drain_s: float) -> None:
         """Take nothing more in; wait at most `drain_s` for what is in flight; let go."""
         self.fault = "stopping"
-        for channel, _ in self._channels.values():
+        for channel, _ in self._channels:
             await channel.close()
         try:
             async with asyncio.timeout(drain_s):
@@ -141,8 +141,7 @@ class EmbeddedHost:
         if self._pump_task is not None:
             await asyncio.wait([self._pump_task])
         await self._performers.close()
-        for call in self._calls:
-            call.cancel()
+        self._channels.cancel()
         self._writer.shutdown(wait=True)
         self._store.close()
 
@@ -152,7 +151,7 @@ class EmbeddedHost:
             await asyncio.wait([self._pump_task])
 
     def _busy(self) -> bool:
-        if self._taken or self._called or self._calls or self._committing:
+        if self._taken or self._called or self._channels.in_hand or self._committing:
             return True
         now_ms = self._clock.now_ms()
         send_ms = self._pipeline.egress.next_ms(now_ms)
@@ -162,8 +161,7 @@ class EmbeddedHost:
 
     async def submit(self, taken: Taken) -> None:
         """Return once the event is durable. The same event again is not appended twice."""
-        if self.fault:
-            raise Unavailable(f"the assistant is {self.fault}")
+        self.require_running()
         event_id = taken.append.event_id
         waiting = self._recent.get(event_id)
         if waiting is not None and not waiting:
@@ -186,6 +184,11 @@ class EmbeddedHost:
     def knows(self, session_id: str) -> bool:
         """Whether anything was ever said in the session."""
         return self._store.get(session_id) is not None
+
+    def require_running(self) -> None:
+        """Raises Unavailable where nothing is taken in just now."""
+        if self.fault:
+            raise Unavailable(f"the assistant is {self.fault}")
 
     def now_ms(self) -> int:
         """Log time."""
@@ -289,10 +292,9 @@ class EmbeddedHost:
             await asyncio.sleep(RETRY_COMMIT_S)
             try:
                 now_ms = self._clock.now_ms()
-                in_hand = {call.get_name() for call in self._calls}
-                in_hand |= {call.reply_id for call in self._called}
+                in_hand = self._channels.in_hand | {call.reply_id for call in self._called}
                 found = self._pipeline.recover(
-                    self._flow, self._config, now_ms=now_ms, in_hand=frozenset(in_hand)
+                    self._flow, self._config, now_ms=now_ms, in_hand=in_hand
                 )
                 break
             except Unavailable:
@@ -324,7 +326,7 @@ class EmbeddedHost:
     def _perform(self, decided: Decided) -> None:
         batch = decided.batch
         self._metrics.committed(decided)
-        self._show_lines(decided)
+        self._channels.wrote(numbered(decided))
         flow = self._pipeline.sessions.flow
         assert flow is not None
         for session, _ in batch.stepped.values():
@@ -332,64 +334,26 @@ class EmbeddedHost:
                 self._handed_over.put(session, since_ms=session.now_ms)
             else:
                 self._handed_over.drop(session.id)
-            channel = self._channel_of(session.id)
+            channel = self._channels.of(session.id)
             if channel is not None and channel.follows(session.id):
                 channel.stepped(self._view(flow, session))
         for effect_id in (*batch.cancels, *batch.resolved):
             self._performers.cancel(effect_id)
         if batch.requests:
             self._performers.put(decided.requests, now_ms=decided.at_ms)
-        for delivery in decided.marked:
-            call = asyncio.create_task(self._call(delivery), name=delivery.reply_id)
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+        self._channels.call(decided.marked)
 
-    async def _call(self, delivery: Delivery) -> None:
-        """Call the channel for a delivery whose mark is durable."""
-        channel = self._channel_of(delivery.session_id)
-        outcome: Receipt | Refused | Unavailable | None
-        self.at(CrashPoint.MARK_CALL, 1)
-        if channel is None:
-            outcome = Refused("this channel account is not configured any more")
-        elif not self._pipeline.egress.called(delivery.reply_id, self._clock.now_ms()):
-            outcome = None
-        else:
-            try:
-                outcome = await channel.send(delivery)
-            except (Refused, Unavailable) as error:
-                outcome = error
-            except Exception as error:  # the adapter broke its contract: as good as not sent
-                log.exception("channel %s failed to send", channel.kind)
-                outcome = Refused(f"{type(error).__name__} in channel {channel.kind}")
-        self.at(CrashPoint.CALL_RECEIPT, 1)
-        self._called.append(Called(delivery.reply_id, outcome))
+    def _may_call(self, reply_id: str) -> bool:
+        return self._pipeline.egress.called(reply_id, self._clock.now_ms())
+
+    def _call_ended(self, call: Called) -> None:
+        self._called.append(call)
         self._wake.set()
 
     def _show(self, frame: Frame) -> None:
-        channel = self._channel_of(frame.session_id)
+        channel = self._channels.of(frame.session_id)
         if channel is not None and self._pipeline.egress.open_replies.show(frame):
             channel.show(frame)
-
-    def _show_lines(self, decided: Decided) -> None:
-        by_channel: dict[ChannelKey, list[Line]] = {}
-        for line, n in zip(decided.lines, decided.numbers, strict=True):
-            numbered = Line(
-                session_id=line.session_id,
-                id=line.id,
-                author=line.author,
-                text=line.text,
-                at_ms=line.at_ms,
-                n=n,
-                how=line.how,
-            )
-            by_channel.setdefault(_channel_key(line.session_id), []).append(numbered)
-        for key, lines in by_channel.items():
-            if key in self._channels:
-                self._channels[key][0].wrote(lines)
-
-    def _channel_of(self, session_id: str) -> Channel | None:
-        found = self._channels.get(_channel_key(session_id))
-        return None if found is None else found[0]
 
     # ---- what people ask -------------------------------------------------------------------
 
@@ -486,6 +450,6 @@ class EmbeddedHost:
         return since_ms
 
 
-def _channel_key(session_id: str) -> ChannelKey:
-    channel, account, _ = session_id.split(":", 2)
-    return channel, account
+def numbered(decided: Decided) -> list[Line]:
+    """The lines of a committed batch with the numbers they got."""
+    return [replace(line, n=n) for line, n in zip(decided.lines, decided.numbers, strict=True)]

@@ -100,17 +100,26 @@ class MemoryHost:
         return session_id
 
     async def stop(self, session_id: str, *, reply_id: str, request_id: str) -> None:
+        session = self.known(session_id)
         self.stops.append(request_id)
-        session = self.sessions.get(session_id)
-        if session and session.task and session.open and session.open.reply_id == reply_id:
+        if session.task and session.open and session.open.reply_id == reply_id:
             session.task.cancel()
             self.finish(session, session.open.text, how="stopped")
 
     async def feedback(
         self, session_id: str, *, reply_id: str, verdict: str, text: str, request_id: str = ""
     ) -> None:
+        self.known(session_id)
         self.verdicts.append((reply_id, verdict))
         self.judgements.append(request_id)
+
+    def known(self, session_id: str) -> MemorySession:
+        if session_id not in self.sessions:
+            raise Refused("nobody has written in this conversation yet: send a message first")
+        return self.sessions[session_id]
+
+    def now_ms(self) -> int:
+        return START_MS
 
     def session_id(self, account: str, *, conversation: str, sender: str) -> str:
         key = f"{conversation}\x1f{sender}".encode()

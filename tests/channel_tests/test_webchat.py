@@ -7,6 +7,8 @@ import random
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from adapters.channels.webchat import SOCKETS_OF_A_PERSON_MAX, STOP_WITHIN_S
+from adapters.channels.webchat_socket import ANSWERS_MAX
 from adapters.channels.webchat_wire import RUBBISH_MAX
 from engine.errors import Unavailable
 from engine.events import Address
@@ -129,6 +131,62 @@ async def test_feedback_reaches_the_host(server: Server, host: MemoryHost) -> No
     assert [verdict for _, verdict in host.verdicts] == ["up", "down", "up"]
     assert host.judgements == ["", "verdict-0", "verdict-1"]
     await client.close()
+
+
+async def test_where_nobody_wrote_there_is_nothing_to_stop_or_to_judge(
+    server: Server, host: MemoryHost
+) -> None:
+    client = await started(server)
+    await client.send(type="stop", conversation=CONVERSATION, reply="r", id="request-1")
+    error = await client.until("error")
+    assert (error["code"], error["id"]) == ("refused", "request-1")
+    assert error["text"] == "nobody has written in this conversation yet: send a message first"
+    await client.send(type="feedback", conversation=CONVERSATION, reply="r", verdict="up")
+    assert (await client.until("error"))["code"] == "refused"
+    assert host.sessions == {}
+    await client.close()
+
+
+async def test_the_host_is_told_when_a_message_was_sent(server: Server, host: MemoryHost) -> None:
+    client = await Client.open(server, await person(server))
+    await client.hello()
+    now_ms = (await client.until("welcome"))["now_ms"]
+    assert now_ms == host.now_ms()
+    fields = {"type": "message", "conversation": CONVERSATION, "text": "hello"}
+    await client.send(**fields, id="message-1", sent_ms=now_ms - 5)
+    await client.until("ack")
+    await client.send(**fields, id="message-2")
+    await client.until("ack")
+    assert [one.sent_ms for one in host.incoming] == [now_ms - 5, None]
+    for rubbish in (-1, 2**60, 1.5, "now"):
+        await client.send(**fields, id="message-3", sent_ms=rubbish)
+        error = await client.until("error")
+        assert error["code"] == "bad_frame"
+        assert "`sent_ms`" in error["text"]
+    await client.close()
+
+
+async def test_a_person_has_so_many_sockets_and_no_more(server: Server) -> None:
+    cookie = await person(server)
+    clients = [await Client.open(server, cookie) for _ in range(SOCKETS_OF_A_PERSON_MAX)]
+    for client in clients:
+        await client.hello()
+        await client.until("state")
+    one_more = await Client.open(server, cookie)
+    with pytest.raises(ConnectionClosed) as closed:
+        await one_more.next()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1013
+    await (await started(server)).close()  # another person is let in
+    await clients.pop().close()
+    async with asyncio.timeout(5):
+        while server.chat.watchers >= SOCKETS_OF_A_PERSON_MAX:
+            await asyncio.sleep(0.01)
+    again = await Client.open(server, cookie)
+    await again.hello()
+    await again.until("state")
+    for client in [*clients, again]:
+        await client.close()
 
 
 async def test_two_tabs_see_the_same_conversation(server: Server) -> None:
@@ -290,6 +348,42 @@ async def test_a_message_in_hand_is_acknowledged_before_the_server_closes(
     assert host.accepted == ["message-1"]
 
 
+async def test_a_client_that_reads_nothing_does_not_keep_the_server_from_closing(
+    server: Server, host: MemoryHost
+) -> None:
+    client = await Client.open(server, await person(server), max_queue=1, compression=None)
+    await client.hello()
+    await client.until("state")
+    await client.say("message-1", "hello")
+    await client.until("line", n=2)
+    (session,) = host.sessions.values()
+    for n in range(300):  # far over every buffer between the two
+        host.write(session, f"written-{n}", "bot", "x" * 20_000)
+    for _ in range(ANSWERS_MAX + 2):
+        await client.send(type="ping")
+    (socket,) = server.chat._sockets
+    async with asyncio.timeout(5):
+        while len(socket._answers) < ANSWERS_MAX:
+            await asyncio.sleep(0.01)
+    async with asyncio.timeout(STOP_WITHIN_S + 5):
+        await server.chat.close()
+    assert socket.closed.is_set()
+    client.ws.transport.abort()
+
+
+async def test_a_message_that_never_becomes_durable_does_not_keep_the_server_from_closing(
+    server: Server, host: MemoryHost
+) -> None:
+    client = await started(server)
+    host.commit.clear()
+    await client.say("message-1", "never durable")
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(STOP_WITHIN_S + 5):
+        await server.chat.close()
+    host.commit.set()
+    await client.until("ack")  # late, and no harm
+
+
 async def test_a_channel_that_is_closed_sends_new_clients_away_to_come_back(
     server: Server,
 ) -> None:
@@ -375,7 +469,7 @@ async def test_a_reader_that_stops_reading_costs_little_and_misses_nothing(
     server: Server, host: MemoryHost
 ) -> None:
     cookie = await person(server)
-    client = await Client.open(server, cookie, max_queue=1)
+    client = await Client.open(server, cookie, max_queue=1, compression=None)
     await client.hello()
     await client.until("state")
     await client.say("message-1", "hello")

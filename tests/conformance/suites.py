@@ -33,6 +33,7 @@ A, B = "webchat/main/k1/aaaa", "webchat/main/k1/bbbb"
 class Storage(Log, SessionStore, Deliveries, Protocol):
     """The three ports as one object, and the reads beside them."""
 
+    def has_line(self, session_id: str, line_id: str) -> bool: ...
     def sessions(self, *, limit: int, after: str = "") -> list[tuple[str, bytes]]: ...
     def steps(self, session_id: str, *, after_seq: int, limit: int) -> list[StepRow]: ...
     def step_times(
@@ -444,6 +445,29 @@ class DeliveriesSuite:
         assert [one.n for one in log.lines(A, after=6, limit=9)] == [7]
         assert log.lines(A, after=7, limit=9) == log.lines(B, after=0, limit=9) == []
         assert len(log.lines(A, after=-1, limit=9)) == 7
+
+    def test_any_page_of_a_long_conversation_is_whole(self, log: Storage) -> None:
+        owner = log.claim(0)
+        for first in range(1, 200, 11):
+            with log.transaction(owner) as batch:
+                for n in range(first, first + 11):
+                    batch.put_lines([a_line(B, f"other{n}"), a_line(A, f"m{n}")])
+        whole = log.lines(A, after=0, limit=1_000)
+        assert [one.n for one in whole] == list(range(1, 210))
+        for after in range(-1, 212):
+            for limit in (1, 2, 63, 64, 65, 1_000):
+                page = log.lines(A, after=after, limit=limit)
+                assert page == whole[max(after, 0) :][:limit]
+
+    def test_a_line_is_known_by_its_id_in_its_session(self, log: Storage) -> None:
+        reply = derive(A, "reply", 1)
+        with log.transaction(log.claim(0)) as batch:
+            batch.put_lines([a_line(A, "m1"), a_line(A, reply)])
+            assert not log.has_line(A, "m1")
+        assert log.has_line(A, "m1")
+        assert log.has_line(A, reply)
+        assert not log.has_line(A, "m2")
+        assert not log.has_line(B, "m1")
 
     def test_lines_survive_a_session_being_rewritten(self, log: Storage) -> None:
         owner = log.claim(0)

@@ -31,12 +31,12 @@ from engine.events import (
     SkillDone,
     SkillFailed,
     StopRequested,
+    message_id,
 )
 from engine.flow import Flow
 from engine.ids import derive, message_event_id, outcome_event_id
 from engine.session import Pending, Session, Step
 from engine.step import new_session, step
-from engine.turn import message_id
 
 START_MS = 1_760_000_000_000
 HOUR_MS = 3_600_000
@@ -108,7 +108,7 @@ class Undelivered(NamedTuple):
 
 
 class Redrive(NamedTuple):
-    """A person asks that the j-th message so far be taken again, those that were set aside first."""
+    """A person has the j-th message so far taken again; those that were set aside come first."""
 
     j: int
 

@@ -8,11 +8,17 @@ from msgspec.structs import replace
 
 from engine import codec
 from engine.effects import REQUESTS, Cancel, CloseReply
-from engine.events import OUTCOMES, ClockReached, FlowActivated, MessageReceived, Redriven
+from engine.events import (
+    OUTCOMES,
+    ClockReached,
+    FlowActivated,
+    MessageReceived,
+    Redriven,
+    message_id,
+)
 from engine.flow import Flow
 from engine.session import Step
 from engine.step import new_session, step
-from engine.turn import message_id
 from statemachines.flow import Flow as CheckedFlow
 from tests.engine_laws.flows import NAMES, flows
 from tests.engine_laws.strategies import (

@@ -9,10 +9,13 @@ import msgspec
 from engine import codec
 from engine.events import Event, FlowActivated, FlowRef
 from engine.flow import Flow
-from statemachines import registry
 from tests.engine_laws.table_flow import TableFlow
+from tests.histories.flows.assistant_1 import Assistant
+from tests.histories.flows.leave_request_1 import LeaveRequest
 
 FOLDER = Path(__file__).parent
+FLOWS = {("assistant", 1): Assistant, ("leave_request", 1): LeaveRequest}
+"""What was recorded with, frozen in `tests.histories.flows`."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,12 +55,13 @@ def write(name: str, header: Header, events: Sequence[Event], records: Sequence[
 def build(ref: FlowRef, config: msgspec.Raw) -> Flow:
     """The flow of a ref, under that very ref.
 
-    A ref's digest changes with each edit of the flow's module, and histories are for ever: what
-    they prove is that the same events still lead to the same steps.
+    A ref's digest changes with the number of the engine's semantics and the name of a module, and
+    histories are for ever: what they prove is that the same events still lead to the same steps.
     """
     if ref.name == "table":
         return TableFlow(version=ref.version, way_out=ref.digest[8:])
-    flow: Any = registry.build(f"{ref.name}@{ref.version}", bytes(config))
+    kind = FLOWS[ref.name, ref.version]
+    flow: Any = kind(msgspec.json.decode(config, type=kind.Config))
     object.__setattr__(flow, "ref", ref)
     return flow  # type: ignore[no-any-return]
 

@@ -1,4 +1,7 @@
-"""Records the histories that are not there yet: `python -m tests.histories.record`."""
+"""Records the histories that are not there yet: `python -m tests.histories.record`.
+
+A flow of another version is recorded with a copy of its own in `tests.histories.flows`.
+"""
 
 from collections.abc import Sequence
 
@@ -6,9 +9,6 @@ import msgspec
 
 from engine.effects import FallbackStrategy
 from engine.flow import Flow
-from statemachines.assistant import Assistant
-from statemachines.assistant_config import AssistantConfig, SkillTrigger
-from statemachines.leave_request import LeaveRequest
 from tests.engine_laws.strategies import (
     DAY_MS,
     HOUR_MS,
@@ -16,6 +16,7 @@ from tests.engine_laws.strategies import (
     Again,
     Feedback,
     Late,
+    Lost,
     Operator,
     Outcome,
     Play,
@@ -28,6 +29,9 @@ from tests.engine_laws.strategies import (
 )
 from tests.engine_laws.table_flow import TableFlow
 from tests.histories.files import Header, names, write
+from tests.histories.flows.assistant_1 import Assistant
+from tests.histories.flows.assistant_config_1 import AssistantConfig, SkillTrigger
+from tests.histories.flows.leave_request_1 import LeaveRequest
 
 _BUSY = (
     *(Say("hello"), Wait(None), Say("wait, 先说这个"), Wait(None), Outcome(0), Wait(5_000)),
@@ -45,6 +49,8 @@ _ODD = (
     *(Say("steer"), Wait(None), Say("more"), Stop(), Outcome(0), Say("steer"), Wait(None)),
     *(Activate(), Say("skill"), Wait(None), *(Say(f"n{i}") for i in range(9)), Outcome(0, "fail")),
     *(Say("loop"), Say("raise"), Say("grow"), Say("misplace"), Say("old", DAY_MS + 1), Redrive(0)),
+    *(Lost("lost"), Redrive(0), Again(-1), Stop(0), Say("hi"), Wait(None), Stop(-1), Outcome(0)),
+    *(Say("steer"), Wait(None), *(Say(f"t{i}") for i in range(21))),
     *(
         Wait(-5_000),
         Again(3),

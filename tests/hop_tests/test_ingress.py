@@ -7,7 +7,7 @@ from engine.errors import Refused
 from engine.events import Event, MessageReceived
 from engine.ports import Incoming
 from engine.pseudonym import Key
-from streams.ingress import ID_CHARS_MAX, REPLY_TOKEN_BYTES_MAX, Ingress
+from streams.ingress import ID_CHARS_MAX, REPLY_TOKEN_BYTES_MAX, Ingress, feedback_given
 
 NOW_MS = 1_700_000_000_000
 IDS = {"message_id": "message id", "conversation": "conversation id", "sender": "sender id"}
@@ -72,3 +72,20 @@ def test_a_reply_token_that_cannot_be_one_counts_as_not_given(token: str) -> Non
 def test_the_longest_reply_token_is_kept() -> None:
     token = "t" * REPLY_TOKEN_BYTES_MAX
     assert taken(reply_token=token)[1].address.reply_token == token
+
+
+def test_who_goes_back_to_their_first_verdict_is_heard_where_each_verdict_has_an_id() -> None:
+    def event_id(verdict: str, request_id: str = "") -> str:
+        return feedback_given(
+            "s",
+            "s/reply",
+            verdict=verdict,  # type: ignore[arg-type]
+            text="",
+            now_ms=NOW_MS,
+            request_id=request_id,
+        ).append.event_id
+
+    assert len({event_id("up", "1"), event_id("down", "2"), event_id("up", "3")}) == 3
+    assert event_id("up", "1") == event_id("up", "1")
+    # A client that gives none: the same verdict is the same event, however often it is sent.
+    assert event_id("up") == event_id("up") != event_id("down")

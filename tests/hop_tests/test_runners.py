@@ -126,6 +126,43 @@ def test_an_answer_that_matches_only_as_a_whole_is_marked_too() -> None:
     assert outcome(ended) == ModelReplied(text="系统错误", fallback="escalate_to_human")
 
 
+def test_a_pattern_for_a_whole_answer_does_not_end_one_that_only_begins_like_it() -> None:
+    whole = FallbackStrategy(pattern="^系统错误$", action="escalate_to_human")
+    effect, answer = asked().effect_id, "系统错误代码的含义是服务器内部错误"
+    runners, shown = hop(asked(fallbacks=(whole,))), []
+    for end in range(len(answer) + 1):
+        found = runners.said(effect, answer[:end], now_ms=end * FRAME_EVERY_MS)
+        assert not isinstance(found, Matched)
+        shown += [found.text] if found else []
+    assert shown[-1] == answer[:-5]
+    ended = runners.done(effect, ModelReplied(text=answer), now_ms=9_999)
+    assert outcome(ended) == ModelReplied(text=answer)
+    runners = hop(asked(fallbacks=(whole,)))
+    for now_ms, text in enumerate(("系统", "系统错误", "系统错误 \n", "系统错误 \n\n")):
+        assert runners.said(effect, text, now_ms=now_ms * FRAME_EVERY_MS) is None
+    ended = runners.done(effect, ModelReplied(text="系统错误 \n\n"), now_ms=9_999)
+    assert outcome(ended) == ModelReplied(text="系统错误", fallback="escalate_to_human")
+
+
+def test_patterns_are_asked_when_a_frame_is_due_never_for_each_token() -> None:
+    never = FallbackStrategy(pattern="never said", action="escalate_to_human")
+    runners, effect = hop(asked(fallbacks=(never,))), asked().effect_id
+    call = runners._calls[effect]
+    assert call.gate is not None
+    texts, match = [], call.gate.match
+    call.gate.match = lambda text, *, finished: texts.append(text) or match(text, finished=finished)  # type: ignore[method-assign, func-returns-value]
+    for at_ms in range(1_000):
+        runners.said(effect, "x" * (1 + at_ms), now_ms=at_ms)
+    assert len(texts) == 10
+
+
+def test_what_matched_between_two_frames_is_found_with_the_next_and_was_not_shown() -> None:
+    runners, effect = hop(asked(fallbacks=(BROKEN,))), asked().effect_id
+    assert runners.said(effect, "系", now_ms=0) is None
+    assert runners.said(effect, "系统错误" + "x" * 50, now_ms=1) is None
+    assert isinstance(runners.said(effect, "系统错误" + "x" * 99, now_ms=FRAME_EVERY_MS), Matched)
+
+
 def test_what_is_too_long_is_cut_between_characters_and_says_so() -> None:
     runners = hop(asked())
     ended = outcome(runners.done(asked().effect_id, ModelReplied(text="字" * 20_000), now_ms=1))

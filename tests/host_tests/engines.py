@@ -78,7 +78,7 @@ class Engine:
     async def die(self) -> None:
         """Leave the log as SIGKILL would: nothing in memory gets another word in."""
         host = self.host
-        for task in [host._pump_task, *host._calls, *host._performers._tasks.values()]:
+        for task in [host._pump_task, *host._channels._calls, *host._performers._tasks.values()]:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)

@@ -198,7 +198,7 @@ async def test_after_a_death_a_mark_without_receipt_is_unknown_where_nobody_can_
 
     dying.wired.webchat.send = never  # type: ignore[method-assign]
     await dying.say("hello")
-    await eventually(lambda: dying.host._calls)
+    await eventually(lambda: dying.host._channels._calls)
     await dying.die()
     engine = Engine(data)
     key = (engine.wired.webchat.kind, engine.wired.webchat.account)
@@ -223,9 +223,8 @@ async def test_a_failed_commit_takes_nothing_back_of_a_reply_that_people_see_gro
     async with Engine(data, model=model) as engine:
         await engine.say("hello")
         before = await eventually(lambda: _frames(engine))
-        with full_disk(data):
-            with pytest.raises(Unavailable):
-                await engine.say("no space", id="no-space", to="conversation-2")
+        with full_disk(data), pytest.raises(Unavailable):
+            await engine.say("no space", id="no-space", to="conversation-2")
         await eventually(lambda: not engine.host.fault)
         assert _frames(engine) == before
         await engine.gateway.stop(engine.session_id(), reply_id="", request_id="stop-1")

@@ -166,9 +166,15 @@ async def test_stop_ends_the_reply_where_it_is_and_feedback_changes_nothing(data
         await engine.gateway.stop(session, reply_id=reply, request_id="stop-1")
         for verdict in ("down", "up", "up"):
             await engine.gateway.feedback(session, reply_id=reply, verdict=verdict, text="")
+        for number, verdict in enumerate(("up", "down", "up", "up")):
+            await engine.gateway.feedback(
+                session, reply_id=reply, verdict=verdict, text="", request_id=f"r{min(number, 2)}"
+            )
         with pytest.raises(Refused, match="`up` or `down`"):
             await engine.gateway.feedback(session, reply_id=reply, verdict="so-so", text="")
         assert await engine.ask("hello") == "hello"
         assert engine.host._performers.in_flight == 0
     assert dispositions(data) == ["answered", "answered"]
+    # Without ids two verdicts count once each; with ids the way back to the first one counts, too.
+    assert [record.note for record in steps_of(data, session)].count("ignored") == 2 + 3
     folds(data)

@@ -196,6 +196,43 @@ async def test_a_refused_message_shows_why_and_can_be_edited(open_page: Open) ->
     await answered(page, "short")
 
 
+async def test_a_message_says_when_it_was_sent_by_the_server_s_time(
+    open_page: Open, server: Server, host: MemoryHost
+) -> None:
+    page = await open_page()
+    await page.clock.set_system_time(0)  # a computer that lost its clock
+    await page.reload()
+    await answered(page, "at once")
+    assert host.incoming[0].sent_ms is not None
+    assert abs(host.incoming[0].sent_ms - host.now_ms()) < 60_000
+    await server.stop()
+    await expect(page.locator("#state-text")).to_have_text("Reconnecting…")
+    await say(page, "kept")
+    await page.clock.set_system_time(25 * 3_600)
+    await server.start()
+    await page.reload()
+    await expect(page.locator(".lines .line")).to_have_count(4)
+    assert host.incoming[1].sent_ms is not None
+    assert 24 < (host.now_ms() - host.incoming[1].sent_ms) / 3_600_000 < 26
+
+
+async def test_a_message_that_came_too_late_says_so_and_can_be_tried_again(
+    open_page: Open, host: MemoryHost
+) -> None:
+    page = await open_page()
+    await answered(page, "hello")
+    (session,) = host.sessions.values()
+    host.write(session, "message-late", "user", "is anybody there?", how="expired")
+    await expect(page.locator(".lines .how")).to_have_text(
+        "Arrived more than a day late, so it was not answered"
+    )
+    await page.click("button[data-action=again]")
+    assert await page.input_value("#input") == "is anybody there?"
+    await page.press("#input", "Enter")
+    await expect(page.locator(".lines .line.bot")).to_have_count(2)
+    assert [one.text for one in host.incoming] == ["hello", "is anybody there?"]
+
+
 async def test_an_unavailable_server_is_asked_again(open_page: Open, host: MemoryHost) -> None:
     page = await open_page()
     await expect(page.locator("#state-text")).to_have_text("Ready")
