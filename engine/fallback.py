@@ -26,6 +26,7 @@ STEPS_MAX = 10_000
 answer (24 KiB) some tenths of a second, once in an answer, and only for a text made for it."""
 ACTIONS = ("escalate_to_human",)
 
+_BEGINNINGS = (sre.AT_BEGINNING, sre.AT_BEGINNING_STRING)
 _REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT)
 _NOT_RE2 = {
     sre.ASSERT: "look-around",
@@ -122,7 +123,10 @@ class Gate:
 
     def __init__(self, strategies: tuple[FallbackStrategy, ...]) -> None:
         parsed = [(_parsed(s.pattern), s.action) for s in strategies]
-        self._patterns = [(sre_compiler.compile(p), action) for p, action in parsed]
+        self._patterns = [
+            (sre_compiler.compile(p), 2 if _looks_behind_itself(p) else 0, action)
+            for p, action in parsed
+        ]
         # All of the longest match, and a character more: a match that ends before the last one
         # may still wait for its second character behind it, see `match`.
         self._held = max((int(p.getwidth()[1]) + 1 for p, _ in parsed), default=0)
@@ -132,15 +136,14 @@ class Gate:
         """The action of the first strategy that the text matches, if one does.
 
         Of a text that goes on (not `finished`) a match counts only if nothing that may follow can
-        undo it: two characters stand behind it, so that `$` (which also holds before a last line
-        feed) and `\\b` at its end are decided. A text that continues the one asked about before is
-        searched only where a new match may begin.
+        undo it: two characters stand behind it, if its pattern asks what stands there. Then `$`
+        (which also holds before a last line feed) and `\\b` are decided. A text that continues the
+        one asked about before is searched only where a new match may begin.
         """
         begin = len(self._clear) - self._held if text.startswith(self._clear) else 0
-        end = len(text) if finished else len(text) - 2
-        for pattern, action in self._patterns:
+        for pattern, behind, action in self._patterns:
             found = pattern.search(text, max(0, begin))
-            if found is not None and found.end() <= end:
+            if found is not None and (finished or found.end() <= len(text) - behind):
                 return action
         if not finished:
             self._clear = text
@@ -156,3 +159,12 @@ def _parsed(pattern: str) -> sre_parser.SubPattern:
     parsed = sre_parser.parse(pattern)
     _bound(parsed)
     return parsed
+
+
+def _looks_behind_itself(parsed: object) -> bool:
+    """Whether what follows a match can undo it: `$` and the word boundaries ask for it."""
+    return any(
+        (operator is sre.AT and argument not in _BEGINNINGS)
+        or any(_looks_behind_itself(part) for part in _parts(argument))
+        for operator, argument in parsed  # type: ignore[attr-defined]
+    )

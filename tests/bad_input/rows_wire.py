@@ -149,6 +149,7 @@ FRAMES = [
         wrong="stop for a reply of somebody else",
         does=lambda scene: _ignored(scene, type="stop", id="request-0001", reply="webchat:x/1"),
         told="ack",
+        ends=("answered",),
     ),
     Row(
         group="frames",
@@ -169,6 +170,9 @@ FRAMES = [
 
 
 async def _ignored(scene: Scene, **frame: str) -> str:
+    before = {"type": "message", "id": "message-0000", "text": "hello"}
+    await scene.client.send(conversation=CONVERSATION, **before)
+    await scene.client.until("ack")
     await scene.client.send(conversation=CONVERSATION, **frame)
     return json.dumps(await scene.client.until("ack"))
 

@@ -292,3 +292,4 @@ class Server:
         self.uvicorn.should_exit = self.uvicorn.force_exit = True
         with suppress(asyncio.CancelledError):
             await self.task
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the loop's next turn

@@ -141,6 +141,13 @@ def test_a_text_that_grows_is_searched_as_if_it_came_at_once(
     assert gate.match(text) == _gate(*patterns).match(text)
 
 
+def test_a_match_that_nothing_can_undo_counts_at_once() -> None:
+    assert _gate("^系统错误").match("系统错误", finished=False) is not None
+    assert _gate("^系统错误$").match("系统错误", finished=False) is None
+    assert _gate(r"(?:x|no\b)").match("no", finished=False) is None
+    assert _gate(r"(?:x|no\b)").match("no, I", finished=False) is not None
+
+
 def test_a_text_that_begins_anew_is_searched_from_its_beginning() -> None:
     gate = _gate("^no")
     assert gate.match("x" * 99, finished=False) is None

@@ -117,7 +117,7 @@ async def test_an_answer_says_what_made_it(says: Path) -> None:
     async with started(says, temperature_permille=0) as runner:
         second = (await answer(runner, "hi")).made_by
     assert second is not None
-    assert second.sampler == "greedy"
+    assert second.sampler == "greedy, repeat penalty 1100‰"
 
 
 async def test_a_request_repeats_its_answer_and_another_request_gets_another(random: Path) -> None:
