@@ -62,7 +62,8 @@ async def test_a_stop_finishes_the_answer_and_the_next_start_shows_it(tmp_path: 
 
 
 async def test_a_stop_keeps_to_its_time_though_a_model_never_answers(tmp_path: Path) -> None:
-    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    held: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     env = environment(
         tmp_path,
@@ -84,6 +85,9 @@ async def test_a_stop_keeps_to_its_time_though_a_model_never_answers(tmp_path: P
             assert time.monotonic() - began_s < 6
             assert "does not stop" not in run.said
             await client.close()
+    for writer in held:
+        writer.transport.abort()
+    await asyncio.sleep(0.01)  # the loop closes an aborted socket in its next turn
     with Run(environment(tmp_path)).listening() as run:
         client = await Client.open(run, cookie)
         await client.hello()
@@ -118,4 +122,5 @@ async def test_a_client_that_holds_a_request_open_does_not_hold_up_a_stop(
         assert await asyncio.to_thread(run.stop) == 0
         assert time.monotonic() - began_s < 8
         assert "did not stop in time" not in run.said
-        writer.close()
+        writer.transport.abort()
+        await asyncio.sleep(0.01)  # the loop closes an aborted socket in its next turn
