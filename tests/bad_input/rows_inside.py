@@ -10,6 +10,7 @@ from engine.events import ModelFailed, ModelReplied, Outcome
 from models.openai_compatible import OpenAICompatible, OpenAISettings
 from models.scripted import ScriptedModel
 from streams.embedded import clock
+from streams.embedded.assemble import last_at_ms
 from tests.bad_input.scene import NEXT, Row, Scene
 from tests.host_tests.engines import Engine, eventually
 from tests.host_tests.test_commits import full_disk
@@ -209,7 +210,8 @@ def jumped(by_ms: int) -> Callable[[Scene], Awaitable[str]]:
         async with Engine(other) as engine:
             await engine.ask("hello")
             await engine.ask("human")
-            last_ms = engine.host.now_ms()
+            await engine.texts()
+            last_ms = last_at_ms(engine.host._store)  # type: ignore[arg-type]
         with patch.object(clock, "wall_ms", lambda: last_ms + by_ms):
             engine = Engine(other)
         async with engine:
