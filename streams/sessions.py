@@ -5,7 +5,7 @@ watermark included, before anything in it is performed. Next hops: `streams.runn
 `streams.egress` (orders), `streams.clock` (deadlines).
 
 It never does I/O of its own: sessions come through `load`, which may block, and go into the batch.
-A batch that did not become durable is thrown away with `forget`.
+After a batch that did not become durable the host begins with a new one of these.
 """
 
 from collections import Counter, OrderedDict
@@ -153,11 +153,6 @@ class Sessions:
         while len(self._cache) > CACHED_SESSIONS_MAX or self._cached_bytes > CACHED_BYTES_MAX:
             _, (_, size) = self._cache.popitem(last=False)
             self._cached_bytes -= size
-
-    def forget(self) -> None:
-        """The batch did not become durable: whatever memory says may be wrong."""
-        self._cache.clear()
-        self._cached_bytes = 0
 
     def _step(self, batch: Batch, event: Event, offset: int) -> None:
         flow, control = self._flow, self._control
