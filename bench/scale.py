@@ -20,6 +20,7 @@ from statistics import median
 
 from adapters.logs.sqlite import SqliteLog
 from bench.load import REPLY, fresh, text
+from console.serving import calm_collector
 from engine import codec
 from engine.effects import ModelRequest
 from engine.events import ModelReplied
@@ -219,6 +220,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of everything")
+    calm_collector()  # as the engine's own process does
     share = 10 if parser.parse_args().quick else 1
     found: dict[str, object] = {
         "cpu_us_turn_by_sessions": by_sessions([100, 1_000, 10_000, 100_000 // share]),

@@ -1,8 +1,9 @@
 """`python -m bench.turns`: what a turn costs, ours and the peers', in one run, as ratios.
 
-Ours is measured before and after each peer's loads are, in this process (its client included); the
-raw two-commit SQLite loop is the limit. `--json` prints one object: our figures at the top, then
-everything that was run. `--ours` leaves the peers out; `bench/README.md` says how to install them.
+Each contestant runs in a process of its own, its client included; ours before and after the peers,
+and the raw two-commit SQLite loop, which is the limit. `--json` prints one object: our figures at
+the top, then everything that was run. `--ours` leaves the peers out; `bench/README.md` says how to
+install them.
 """
 
 import argparse
@@ -21,9 +22,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
 from bench.load import Result, fresh, measure_async, text
-from bench.ours import directory, embedded
 from bench.peers import PeerFailed, run_peer
-from console.serving import calm_collector
 
 PEERS = ("langgraph", "dbos", "restate", "eventsourcing")
 WANTED = {"langgraph": 10.0, "dbos": 10.0, "restate": 3.0, "eventsourcing": 2.0}
@@ -49,32 +48,19 @@ def main() -> int:
 
 def run_all(seconds: float, peers: Sequence[str]) -> tuple[list[Result], bool]:
     """Ours, raw, each peer, and ours again."""
-    runs = [*ours(seconds), *websocket(seconds)]
+    runs: list[Result] = []
     failed = False
-    for name in ("raw", *peers):
+    for name in ("ours", "ours-websocket", "raw", *peers, "ours"):
         try:
+            if name == "ours-websocket":
+                runs += websocket(seconds)
+                continue
             plan = ("sat1", "sat1000", "low") if name == "raw" else ()
             runs += run_peer(name, plan, seconds=seconds)
         except PeerFailed as error:
             print(error, file=sys.stderr)
             failed = True
-    return [*runs, *ours(seconds)], failed
-
-
-def ours(seconds: float) -> list[Result]:
-    """The embedded host with the in-process channel: 1 000 busy sessions, then 20 turns/s."""
-
-    calm_collector()  # as the engine's own process does
-
-    async def measure() -> list[Result]:
-        async with embedded(directory()) as (channel, _):
-            await channel.turn("warm", 0)
-            return [
-                await measure_async("ours", what, seconds=seconds, turn=channel.turn)
-                for what in ("sat1000", "low")
-            ]
-
-    return asyncio.run(measure())
+    return runs, failed
 
 
 # ---- through the WebSocket ----------------------------------------------------------------------

@@ -35,6 +35,7 @@ class Peer:
 
 PEERS: Mapping[str, Peer] = MappingProxyType(
     {
+        "ours": Peer(module="ours", environment=None),
         "raw": Peer(module="raw", environment=None, plan=("fsync", "sat1", "sat1000", "low")),
         "eventsourcing": Peer(module="eventsourcing_sqlite", environment="eventsourcing"),
         "langgraph": Peer(module="langgraph_sqlite", environment="langgraph"),
