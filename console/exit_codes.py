@@ -22,7 +22,7 @@ MEANINGS = {
     ExitCode.FAILED: "it cannot be done, or a check found something wrong; the last line says what",
     ExitCode.USAGE: "the command line was not understood",
     ExitCode.SETTINGS: "a setting is unknown or wrong; each is listed",
-    ExitCode.UNAVAILABLE: "something outside is not there just now: a running engine, a network",
+    ExitCode.UNAVAILABLE: "something is not there just now: an engine, a network, space on disk",
     ExitCode.RECORD: "a record in the data directory cannot be read",
     ExitCode.IN_USE: "another process has taken over the data directory",
     ExitCode.INTERNAL: "a bug in ai-assistant itself, or the engine died again and again",

@@ -16,7 +16,7 @@ import click
 
 from console.exit_codes import ExitCode
 from engine.errors import Conflict, EngineError, InvalidRecord, Refused, Unavailable
-from streams.settings import Settings, load
+from streams.settings import Settings, WrongSettings, load
 
 P = ParamSpec("P")
 
@@ -72,6 +72,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 def code_of(error: EngineError) -> ExitCode:
     """The exit code that a class of errors stands for."""
     codes = {
+        WrongSettings: ExitCode.SETTINGS,
         Unavailable: ExitCode.UNAVAILABLE,
         InvalidRecord: ExitCode.RECORD,
         Conflict: ExitCode.IN_USE,

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from console.words import letter_number
 from engine import codec
 from engine.errors import InvalidRecord, Refused
 from engine.events import Event
@@ -69,12 +70,24 @@ class Stepped(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-class SessionView(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is kept of one session, in order: its steps, what waits, and its deliveries."""
+class SetAside(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter and its event, None where that cannot be read."""
 
-    session: Session
+    letter: DeadLetter
+    event: Event | None
+
+
+class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is kept of one session, in order: its steps, what waits, and its deliveries.
+
+    `session` None: none of its events was ever stepped, all were set aside.
+    """
+
+    session_id: str
+    session: Session | None
     steps: tuple[Stepped, ...]
     waiting: tuple[Event, ...]
+    set_aside: tuple[SetAside, ...]
     deliveries: tuple[Delivery, ...]
 
 
@@ -125,7 +138,12 @@ def find_session(log: Records, name: str) -> str:
     """
     if log.get(name) is not None:
         return name
-    found = [session_id for session_id, _ in _scan(log) if name and name in session_id]
+    known = dict.fromkeys(session_id for session_id, _ in _scan(log))
+    # One whose only message was set aside is no session yet, but somebody asks for it.
+    known |= dict.fromkeys(letter.session_id for letter in log.dead_letters())
+    if name in known:
+        return name
+    found = [session_id for session_id in known if name and name in session_id]
     if len(found) == 1:
         return found[0]
     if found:
@@ -140,15 +158,20 @@ def read_session(log: Records, session_id: str) -> SessionView:
     Raises: Refused where there is none; InvalidRecord where it cannot be read.
     """
     value = log.get(session_id)
-    if value is None:
+    letters = [letter for letter in log.dead_letters() if letter.session_id == session_id]
+    if value is None and not letters:
         raise Refused(f"there is no session {session_id!r}")
     steps = tuple(read_steps(log, session_id))
     stepped = {step.record.event_id for step in steps}
-    events = [_event(record)[0] for record in log.history(session_id)]
+    aside = {letter.offset for letter in letters}
+    records = [record for record in log.history(session_id) if record.offset not in aside]
+    events = [_event(record.value)[0] for record in records]
     return SessionView(
-        session=codec.decode_session(value),
+        session_id=session_id,
+        session=None if value is None else codec.decode_session(value),
         steps=steps,
         waiting=tuple(e for e in events if e is not None and e.id not in stepped),
+        set_aside=tuple(SetAside(letter=one, event=_event(one.value)[0]) for one in letters),
         deliveries=tuple(log.deliveries_of(session_id)),
     )
 
@@ -169,7 +192,7 @@ def list_dead_letters(log: Records) -> list[LetterRow]:
     """All dead letters, oldest first."""
     return [
         LetterRow(
-            number=f"{letter.partition}:{letter.offset}",
+            number=letter_number(letter),
             session_id=letter.session_id,
             error=letter.error,
             at_ms=letter.at_ms,
@@ -216,7 +239,7 @@ def _row(session_id: str, value: bytes) -> SessionRow:
 def _stepped(log: Records, row: StepRow, stepped_ms: int | None) -> Stepped:
     record = codec.decode_step(row.value)
     found = log.find_event(row.event_id)
-    event, problem = _event(found) if found else (None, "")
+    event, problem = _event(found.value) if found else (None, "")
     return Stepped(
         record=record,
         stepped_ms=stepped_ms,
@@ -227,8 +250,8 @@ def _stepped(log: Records, row: StepRow, stepped_ms: int | None) -> Stepped:
     )
 
 
-def _event(record: LogRecord) -> tuple[Event | None, str]:
+def _event(value: bytes) -> tuple[Event | None, str]:
     try:
-        return codec.decode_event(record.value), ""
+        return codec.decode_event(value), ""
     except InvalidRecord as error:
         return None, str(error)

@@ -12,9 +12,11 @@ import click
 
 from adapters.channels import webchat_wire as wire
 from console.chat_client import Seen
-from console.terminal import plain
+from console.terminal import one_line, plain
 
 READ_BYTES = 4_096
+
+GLANCE_CHARS = 40
 
 
 class Screen:
@@ -39,6 +41,8 @@ class Screen:
             case wire.LineFrame(author="user"):
                 if frame.id not in self._typed:
                     self._print("you", frame.text)
+                if frame.how == "expired":
+                    self._print("·", f"not answered, more than a day late: {_glance(frame.text)}")
             case wire.LineFrame():
                 self._line(frame)
             case wire.StateFrame():
@@ -82,6 +86,11 @@ class Screen:
         if self._open is not None:
             click.echo()
             self._open = None
+
+
+def _glance(text: str) -> str:
+    """Enough of a message to know it again: it may have been typed long ago."""
+    return one_line(text, GLANCE_CHARS)
 
 
 def typed_lines() -> "asyncio.Queue[str | None]":

@@ -6,24 +6,34 @@ commands that need an engine for a moment (`chat --once`) use `running` directly
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 from console.http.app import Parts, make_app
 from console.http.serve import Server
 from console.http.serve import config as server_config
-from engine.errors import Refused
+from engine.errors import Refused, Unavailable
 from streams.embedded.assemble import Embedded, assemble
 from streams.embedded.parent import parent_is_gone
 from streams.settings import Settings, operator_token
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 BACKLOG = 1_024
 """Connections that wait to be taken: a page reconnects by itself after a restart, all at once."""
+
+START_PAUSES_S = (0.5, 1.0, 2.0, *[5.0] * 23)
+"""Between two tries to start where something outside is not there, a full disk for one: that clears
+up within two minutes, or whoever runs the assistant must look."""
 
 DIED = 75
 """The exit code of an engine that can do no more and wants to be restarted."""
@@ -56,10 +66,11 @@ async def serve(
         loop.add_signal_handler(number, stop.set)
     if watched:
         _stop_with_the_parent(loop, stop)
-    assembled = assemble(settings, env=env)
-    bound = _bound(settings)  # before anything is started: an address in use is told at once
-    async with _started(assembled, settings) as engine:
-        server = _server(settings, engine)
+    started = await _patiently(lambda: _start(settings, env), stop=stop)
+    if started is None:
+        return 0
+    engine, server, bound = started
+    try:
         serving = asyncio.create_task(server.serve(sockets=[bound]))
         say(f"the assistant is at {_url(bound)}")
         died = asyncio.create_task(engine.host.failed())
@@ -74,7 +85,54 @@ async def serve(
         await engine.webchat.close()
         await serving
         died.cancel()
+    finally:
+        await engine.host.stop(drain_s=settings.server.drain_s)
     return 0
+
+
+async def _start(
+    settings: Settings, env: Mapping[str, str]
+) -> tuple[Embedded, Server, socket.socket]:
+    """A started engine and what it will be served with; where that fails, nothing is left of it."""
+    engine = assemble(settings, env=env)
+    bound: socket.socket | None = None
+    try:
+        server = _server(settings, engine)
+        bound = _bound(settings)  # before anything is started: an address in use is told at once
+        await engine.start()
+    except BaseException:
+        if bound is not None:
+            bound.close()
+        await engine.host.stop(drain_s=0)
+        raise
+    return engine, server, bound
+
+
+async def _patiently(start: Callable[[], Awaitable[T]], *, stop: asyncio.Event) -> T | None:
+    """What `start` comes to, tried again while it is Unavailable; None where we are to stop.
+
+    Each reason is told once, not with each try. Raises Unavailable where it lasts.
+    """
+    told = ""
+    for pause_s in START_PAUSES_S:
+        try:
+            return await start()
+        except Unavailable as error:
+            if str(error) != told:
+                told = str(error)
+                log.warning("not able to start, and trying again: %s", told)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await stop.wait()
+                return None
+    try:
+        return await start()
+    except Unavailable as error:
+        tries, spent_s = len(START_PAUSES_S) + 1, sum(START_PAUSES_S)
+        raise Unavailable(
+            f"given up after {tries} tries in {spent_s:.0f} s; start it again once this is "
+            f"mended: {error}"
+        ) from error
 
 
 def calm_collector() -> None:

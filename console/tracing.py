@@ -11,13 +11,13 @@ import msgspec
 
 from console.reads import SCANNED_MAX, Records, Stepped, read_steps
 from console.terminal import when
-from console.words import describe_effect, describe_event
+from console.words import describe_effect, describe_event, describe_letter, way_back
 from engine import codec
 from engine.effects import CloseReply, SendMessage
-from engine.errors import InvalidRecord, Refused
+from engine.errors import Refused
 from engine.events import Event, MessageReceived, Redriven, message_id
 from engine.ids import session_of
-from engine.ports import Delivery
+from engine.ports import DeadLetter, Delivery, LogRecord
 from engine.session import Pending, Session
 
 STEPS_MAX = 200
@@ -27,7 +27,8 @@ STEPS_MAX = 200
 class Hop(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that happened. `at_ms` None: nobody recorded when.
 
-    `what` is one of: sent, appended, redriven, stepped, event, effect, outcome, marked, receipted.
+    `what` is one of: sent, appended, set aside, redriven, stepped, event, effect, outcome, marked,
+    receipted.
     """
 
     what: str
@@ -59,7 +60,10 @@ def find_message(log: Records, name: str) -> str:
         candidates: Iterator[str] = iter((name,))
     else:
         sessions = islice(log.sessions(limit=SCANNED_MAX), SCANNED_MAX)
-        candidates = (f"{session_id}/{name}" for session_id, _ in sessions)
+        known = dict.fromkeys(session_id for session_id, _ in sessions)
+        # A session of which nothing was stepped is known by its dead letters only.
+        known |= dict.fromkeys(letter.session_id for letter in log.dead_letters())
+        candidates = (f"{session_id}/{name}" for session_id in known)
     for candidate in candidates:
         if log.find_event(candidate) is not None:
             return candidate
@@ -84,10 +88,16 @@ def trace(log: Records, event_id: str) -> Trace:
     if event.sent_ms is not None:
         hops.append(Hop(what="sent", at_ms=event.sent_ms, text="by the platform's clock"))
     hops.append(Hop(what="appended", at_ms=record.appended_ms, text=f"by {event.source}"))
-    if log.step_of(event.id) is None and (again := _taken_again(log, event)) is not None:
-        event, appended_ms = again
-        text = describe_event(event)
-        hops.append(Hop(what="redriven", at_ms=appended_ms, text=text, id=event.id))
+    letter = None
+    if log.step_of(event.id) is None:
+        letter = _letter_at(log, record.offset)
+        hops += _hops_of_letter(log, letter, event)
+        if (again := _taken_again(log, event)) is not None:
+            event, record = again
+            text = describe_event(event)
+            hops.append(Hop(what="redriven", at_ms=record.appended_ms, text=text, id=event.id))
+            letter = _letter_at(log, record.offset)
+            hops += _hops_of_letter(log, letter, event)
     steps, disposition = _turn(log, event)
     deliveries: list[Delivery] = []
     for step in steps:
@@ -95,7 +105,10 @@ def trace(log: Records, event_id: str) -> Trace:
         deliveries += _deliveries(log, step)
     for delivery in deliveries:
         hops += _hops_of_delivery(delivery)
-    stopped = _stopped(log, event, bool(steps), disposition, deliveries)
+    if steps:
+        stopped = _stopped(log, event, disposition, deliveries)
+    else:
+        stopped = _stopped_unstepped(letter, event)
     return Trace(
         message=event_id,
         session_id=event.session_id,
@@ -109,6 +122,8 @@ def trace(log: Records, event_id: str) -> Trace:
 def _message_behind(log: Records, delivery: Delivery) -> str:
     """The message whose turn led to a delivery: the last one that was stepped before its cause."""
     last = delivery.cause
+    if log.step_of(last) is None:
+        return last  # the apology for a message that was set aside
     for step in read_steps(log, delivery.session_id):
         if step.event is not None and isinstance(step.event.body, MessageReceived | Redriven):
             last = step.event.id
@@ -117,12 +132,27 @@ def _message_behind(log: Records, delivery: Delivery) -> str:
     return last
 
 
-def _taken_again(log: Records, event: Event) -> tuple[Event, int] | None:
-    """The last event by which a person had this message taken again, and when it was appended."""
+def _letter_at(log: Records, offset: int) -> DeadLetter | None:
+    return next((letter for letter in log.dead_letters() if letter.offset == offset), None)
+
+
+def _hops_of_letter(log: Records, letter: DeadLetter | None, event: Event) -> list[Hop]:
+    """That the event was set aside, and what its person was told instead of an answer."""
+    if letter is None:
+        return []
+    hops = [Hop(what="set aside", at_ms=letter.at_ms, text=describe_letter(letter))]
+    for delivery in log.deliveries_of(event.session_id):
+        if delivery.cause == event.id:
+            hops += _hops_of_delivery(delivery)
+    return hops
+
+
+def _taken_again(log: Records, event: Event) -> tuple[Event, LogRecord] | None:
+    """The last event by which a person had this message taken again, and its record."""
     for record in reversed(log.history(event.session_id)):
         found = codec.decode_event(record.value)
         if isinstance(found.body, Redriven) and found.body.of == event.id:
-            return found, record.appended_ms
+            return found, record
     return None
 
 
@@ -185,15 +215,14 @@ def _hops_of_delivery(delivery: Delivery) -> list[Hop]:
     return hops
 
 
-def _stopped(
-    log: Records, event: Event, stepped: bool, disposition: str, deliveries: list[Delivery]
-) -> str:
-    """Where the message stopped; empty if nothing is left to do."""
-    if not stepped:
-        letter = next((one for one in log.dead_letters() if _is(one.value, event.id)), None)
-        if letter is not None:
-            return f"set aside as dead letter {letter.partition}:{letter.offset}: {letter.error}"
+def _stopped_unstepped(letter: DeadLetter | None, event: Event) -> str:
+    if letter is None:
         return "appended and not yet stepped: is the engine running?"
+    return f"{when(letter.at_ms)} {describe_letter(letter)}; {way_back(letter, event)}"
+
+
+def _stopped(log: Records, event: Event, disposition: str, deliveries: list[Delivery]) -> str:
+    """Where the stepped message stopped; empty if nothing is left to do."""
     if not disposition:
         value = log.get(event.session_id)
         return _awaits(codec.decode_session(value), event.id) if value else "no session is kept"
@@ -217,10 +246,3 @@ def _awaits(session: Session, event_id: str) -> str:
 
 def _pending(pending: Pending) -> str:
     return f"{pending.kind} until {when(pending.due_ms)}, then {pending.on_due}"
-
-
-def _is(value: bytes, event_id: str) -> bool:
-    try:
-        return codec.decode_event(value).id == event_id
-    except InvalidRecord:
-        return False

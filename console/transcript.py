@@ -5,9 +5,9 @@ Pure: a `reads.SessionView` in, entries out; the command `sessions show` prints 
 
 import msgspec
 
-from console.reads import SessionView, Stepped
-from console.terminal import duration
-from console.words import describe_effect, describe_event
+from console.reads import SessionView, SetAside, Stepped
+from console.terminal import duration, when
+from console.words import describe_effect, describe_event, describe_letter, way_back
 from engine.effects import Effect
 from engine.events import Event, MessageReceived, OperatorSaid, Redriven
 from engine.personal import Personal
@@ -32,6 +32,7 @@ def entries(view: SessionView) -> list[Entry]:
     found = [_of_step(step) for step in view.steps]
     found += [_of_delivery(delivery) for delivery in view.deliveries]
     found += [_waiting(event) for event in view.waiting]
+    found += [_of_letter(one) for one in view.set_aside]
     return sorted(found, key=lambda entry: entry.at_ms)
 
 
@@ -94,6 +95,19 @@ def _waiting(event: Event) -> Entry:
     author, text = _said(event)
     notes = (describe_event(event), "appended, not yet stepped")
     return Entry(at_ms=event.at_ms, author=author, text=text, notes=notes, id=event.id)
+
+
+def _of_letter(one: SetAside) -> Entry:
+    letter, event = one.letter, one.event
+    author, text = ("", "") if event is None else _said(event)
+    notes = (f"{when(letter.at_ms)} {describe_letter(letter)}", way_back(letter, event))
+    return Entry(
+        at_ms=letter.at_ms if event is None else event.at_ms,
+        author=author,
+        text=text,
+        notes=notes,
+        id="" if event is None else event.id,
+    )
 
 
 def _effect(effect: Effect) -> str:

@@ -5,7 +5,7 @@ What it never does: quote what a person or a model said; the commands show that 
 
 from typing import assert_never
 
-from console.terminal import duration
+from console.terminal import duration, when
 from engine.effects import (
     CallModel,
     Cancel,
@@ -36,6 +36,7 @@ from engine.events import (
     SkillFailed,
     StopRequested,
 )
+from engine.ports import DeadLetter
 
 
 def describe_event(event: Event) -> str:
@@ -101,6 +102,26 @@ def describe_effect(effect: Effect) -> str:
             return "Cancel a request"
         case _:
             assert_never(body)
+
+
+def describe_letter(letter: DeadLetter) -> str:
+    """That a record was set aside, and why."""
+    return f"set aside as dead letter {letter_number(letter)}: {letter.error}"
+
+
+def letter_number(letter: DeadLetter) -> str:
+    """What `dead-letters redrive` takes."""
+    return f"{letter.partition}:{letter.offset}"
+
+
+def way_back(letter: DeadLetter, event: Event | None) -> str:
+    """How what was set aside is taken again, if it can be. `event` None: it cannot be read."""
+    if letter.redriven_ms is not None:
+        return f"taken again at {when(letter.redriven_ms)}"
+    if event is None or not isinstance(event.body, MessageReceived | Redriven):
+        return "it cannot be taken again: only a message that can be read is"
+    number = letter_number(letter)
+    return f"never stepped; `ai-assistant dead-letters redrive {number}` brings it back"
 
 
 def _made_by(made_by: MadeBy | None) -> str:

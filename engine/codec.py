@@ -4,9 +4,10 @@ JSON, so that a person with a console consumer can read it; canonical, so that e
 equal bytes. A session with a long memory is one line of JSON, a line feed, and the older part of
 `seen` as it is: twelve kilobytes that rarely change are neither encoded nor hashed. Reads every
 schema that was ever written (`engine.upcast`), writes the newest. Has the seam to seal personal
-fields with a per-subject key, and to mask them for logs.
+fields with a per-subject key. What it never does: quote a record in an error.
 """
 
+import re
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -19,19 +20,24 @@ from engine.effects import Effect, ModelRequest, RunnerRequest, SkillRequest
 from engine.errors import InvalidRecord
 from engine.events import EVENT_SCHEMA, Event
 from engine.limits import EVENT_BYTES_MAX
-from engine.ports import Delivery
+from engine.ports import DeadLetter, Delivery
 from engine.seen import newest_bytes
 from engine.session import SESSION_SCHEMA, STEP_SCHEMA, Session, StepRecord
 
 T = TypeVar("T")
 Seal = Callable[[str, str, str], str]
-"""(record id, field path, text) -> text: seals when encoding, opens when decoding."""
+"""(record id, field path, text) -> text: seals when encoding, opens when decoding.
+
+One that keeps nothing of the text masks the record, which can then be shown to anybody.
+"""
 
 _encode = msgspec.json.Encoder().encode
 _event = msgspec.json.Decoder(Event)
 _session = msgspec.json.Decoder(Session)
 _step = msgspec.json.Decoder(StepRecord)
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError, OverflowError)
+# Of what msgspec says of a fault, only this quotes a value; where it stands, if told, comes last.
+_QUOTES = re.compile(r"^(Invalid (?:enum )?value) .*?( - at (?:`key` in )?`[^`]*`)?$", re.DOTALL)
 
 
 def encode(record: msgspec.Struct, seal: Seal | None = None) -> bytes:
@@ -77,9 +83,9 @@ def digest(value: bytes) -> str:
     return blake2b(value.partition(b"\n")[0], digest_size=16).hexdigest()
 
 
-def mask(record: msgspec.Struct) -> Any:
-    """The record as plain values for a log: personal text is only its length."""
-    return _rewritten(_plain(record), type(record), lambda _, text: f"<{len(text)} characters>", "")
+def fault(error: Exception) -> str:
+    """What is wrong with a record that was not decoded, without the value that msgspec quotes."""
+    return _QUOTES.sub(r"\1\2", str(error))
 
 
 def _encoded_session(session: Session) -> bytes:
@@ -100,13 +106,13 @@ def _decoded(
         if getattr(record, "schema", schema) == schema:
             return record
     except _UNREADABLE as error:
-        fault: Exception = error
+        wrong = fault(error)
     else:
-        fault = InvalidRecord("older schema")
-    return _upcasted(value, decoder, what, fault)
+        wrong = "older schema"
+    return _upcasted(value, decoder, what, wrong)
 
 
-def _upcasted(value: bytes, decoder: msgspec.json.Decoder[T], what: str, fault: Exception) -> T:
+def _upcasted(value: bytes, decoder: msgspec.json.Decoder[T], what: str, wrong: str) -> T:
     """The slow path: an old schema, or rubbish."""
     try:
         plain = msgspec.json.decode(value)
@@ -114,10 +120,10 @@ def _upcasted(value: bytes, decoder: msgspec.json.Decoder[T], what: str, fault: 
             raise InvalidRecord(f"{what}: expected an object, found {type(plain).__name__}")
         newest = upcast.to_newest(what, plain)
         if newest is plain:
-            raise InvalidRecord(f"{what}: {fault}") from None
+            raise InvalidRecord(f"{what}: {wrong}") from None
         return decoder.decode(_encode(newest))
     except _UNREADABLE as error:
-        raise InvalidRecord(f"{what}: {error}") from None
+        raise InvalidRecord(f"{what}: {fault(error)}") from None
 
 
 def _unsealed(value: bytes, decoder: msgspec.json.Decoder[T], what: str, unseal: Seal) -> T:
@@ -133,7 +139,7 @@ def _unsealed(value: bytes, decoder: msgspec.json.Decoder[T], what: str, unseal:
 
         return decoder.decode(_encode(_rewritten(plain, decoder.type, opened, "")))
     except _UNREADABLE as error:
-        raise InvalidRecord(f"{what}: {error}") from None
+        raise InvalidRecord(f"{what}: {fault(error)}") from None
 
 
 def _plain(record: msgspec.Struct) -> dict[str, Any]:
@@ -145,10 +151,12 @@ def _identity(plain: dict[str, Any]) -> str:
     """What seals are derived from, besides the field: never the same for two texts.
 
     A session and its step records keep their id while their text changes: their seq goes along.
+    A session's dead letters have its id: their offset does.
     """
     names = (plain.get(name) for name in ("id", "reply_id", "effect_id", "session_id"))
     identity = next((name for name in names if name), "")
-    return f"{identity}#{plain['seq']}" if "seq" in plain else str(identity)
+    numbers = (plain[name] for name in ("seq", "offset") if name in plain)
+    return "#".join(map(str, (identity, *numbers)))
 
 
 # ---- personal fields ---------------------------------------------------------------------------
@@ -215,5 +223,8 @@ def _fields(struct: Any) -> dict[str, Any]:
     return _hints[struct]
 
 
-RECORDS = (Event, Effect, Session, StepRecord, Delivery, ModelRequest, SkillRequest, RunnerRequest)
+RECORDS = (
+    Event, Effect, Session, StepRecord, Delivery, DeadLetter, ModelRequest, SkillRequest,
+    RunnerRequest,
+)  # fmt: skip
 """What is written somewhere: each round-trips, and its personal fields are marked."""

@@ -37,3 +37,32 @@ class Conflict(EngineError):
 
 class Divergence(EngineError):
     """A replay produced other effects, or another session, than were recorded."""
+
+
+TRACED_MAX = 20
+"""Frames of an error that a log line names, and errors that it came of."""
+
+
+def trace_of(error: BaseException) -> str:
+    """What was raised and where, for a log line: the last frames, and the same of what it came of.
+
+    Never the error's text, unless it is one of ours: others quote what they were given, and that is
+    what a person wrote.
+    """
+    told: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(told) < TRACED_MAX:
+        text = f": {cause}" if isinstance(cause, EngineError) else ""
+        told.append(f"{type(cause).__name__}{text} by way of {_frames(cause)}")
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return "; it came of ".join(told)
+
+
+def _frames(error: BaseException) -> str:
+    frames: list[str] = []
+    at = error.__traceback__
+    while at is not None:
+        code = at.tb_frame.f_code
+        frames.append(f"{code.co_qualname} ({code.co_filename}:{at.tb_lineno})")
+        at = at.tb_next
+    return ", ".join(frames[-TRACED_MAX:]) or "nothing"

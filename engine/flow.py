@@ -14,7 +14,7 @@ from engine.session import Considered
 if TYPE_CHECKING:
     from engine.turn import Turn
 
-SEMANTICS = 2
+SEMANTICS = 3
 """A part of every flow ref's digest: raised when the engine would fold a history to other bytes."""
 
 

@@ -13,20 +13,23 @@ SESSION_BYTES_MAX = 256 * 1024
 
 MESSAGE_TEXT_BYTES_MAX = 16 * 1024
 QUOTED_TEXT_BYTES_MAX = 8 * 1024
-"""Eight queued messages of both together still fit into a session (192 of 256 KiB)."""
+"""What is quoted is there to be understood, not to be read whole."""
 
 REPLY_TEXT_BYTES_MAX = 24 * 1024
 """What a model or a skill says, UTF-8; the rest is cut and marked. JSON may double it."""
 
 QUEUE_MAX = 8
 """Messages that a busy session postpones; the next one is refused, and told so."""
+QUEUE_BYTES_MAX = 96 * 1024
+"""Of these messages, as they are stored. Once offered, their text may stand in the flow's data and
+among the unanswered, too: both and the transcript have room in a session."""
 
 MICROSTEPS_MAX = 64
 """In one step; a usual turn has two. More is a cycle that the load check could not see."""
 
 TRANSCRIPT_TURNS_MAX = 20
 TRANSCRIPT_BYTES_MAX = 32 * 1024
-"""Of the turns' text, UTF-8: about what a small model can attend to."""
+"""Of the turns, as they are stored: about what a small model can attend to."""
 
 SEEN_KEPT_MS = 25 * 3_600_000
 """An hour more than a message may be late, so that no late copy is taken for a new message."""

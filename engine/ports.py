@@ -14,7 +14,7 @@ import msgspec
 
 from engine.effects import IntentRequest, ModelRequest, SkillRequest
 from engine.events import Address, Outcome
-from engine.personal import Personal
+from engine.personal import Personal, PersonalBytes
 
 # ---- the log -----------------------------------------------------------------------------------
 
@@ -44,11 +44,11 @@ class Owner(NamedTuple):
 
 
 class SessionRow(NamedTuple):
-    """A session's canonical bytes, and when its first pending is due (log time; None: never)."""
+    """A session's canonical bytes, and whether something is pending in it."""
 
     session_id: str
     value: bytes
-    due_ms: int | None = None
+    waits: bool = False
 
 
 class StepRow(NamedTuple):
@@ -62,13 +62,13 @@ class StepRow(NamedTuple):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A record set aside with its error. `value` is as it was read."""
+    """A record set aside with its error, which quotes nothing of it. `value` is as it was read."""
 
     partition: int
     offset: int
     session_id: str
     error: str
-    value: bytes
+    value: PersonalBytes
     at_ms: int
     redriven_ms: int | None = None
 
@@ -136,7 +136,10 @@ class Transaction(Protocol):
         """Add step records."""
 
     def put_deliveries(self, deliveries: Sequence[Delivery]) -> None:
-        """Write each delivery over what was there under its reply id."""
+        """Write each delivery over what was there under its reply id.
+
+        One that has ended (neither queued nor sending) is not put again.
+        """
 
     def put_lines(self, lines: Sequence[Line]) -> list[int]:
         """Add lines, numbering them; the number of each (the old one where its id was there)."""
@@ -183,7 +186,7 @@ class SessionStore(Protocol):
         """The last committed bytes, or None."""
 
     def waiting(self) -> Iterator[SessionRow]:
-        """Each session that has something pending, with when the first of it is due."""
+        """Each session that has something pending."""
 
 
 class Deliveries(Protocol):
@@ -235,6 +238,7 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     busy: bool  # a request is pending
     person: bool  # a person has taken over
     frames: tuple[Frame, ...] = ()  # the latest of each open reply
+    replies: tuple[str, ...] = ()  # the open replies, those without a frame, too
 
 
 class Gateway(Protocol):
@@ -296,7 +300,10 @@ class Channel(Protocol):
         """Stop taking messages; return when those in hand are accepted or left unacknowledged."""
 
     async def send(self, delivery: Delivery) -> Receipt:
-        """Deliver a reply whole. Raises Unavailable (retry) or Refused (it failed for good)."""
+        """Deliver a reply whole. Raises Unavailable (retry) or Refused (it failed for good).
+
+        A host cancels it after 30 s; where not `idempotent`, the reply is then not sent again.
+        """
 
     def show(self, frame: Frame) -> None:
         """Show an open reply's text so far, if anybody looks. Never blocks, never raises."""

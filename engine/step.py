@@ -41,6 +41,7 @@ from engine.limits import (
     EFFECT_BYTES_MAX,
     MESSAGE_AGE_MAX_MS,
     MICROSTEPS_MAX,
+    QUEUE_BYTES_MAX,
     QUEUE_MAX,
     SEEN_MAX,
     SESSION_BYTES_MAX,
@@ -281,12 +282,18 @@ def _offer_message(turn: Turn, event: Event) -> str:
 
 
 def _postpone(turn: Turn, event: Event) -> str:
-    if len(turn.postponed) >= QUEUE_MAX:
+    if not _has_room(turn, event):
         turn.dispose(message_id(event), "refused", note="queue full")
         turn.send(turn.flow.queue_full)
         return "refused"
     turn.postponed = (*turn.postponed, event)
     return "postponed"
+
+
+def _has_room(turn: Turn, event: Event) -> bool:
+    queue = (*turn.postponed, event)
+    # JSON doubles quotation marks: what is within its own bound may still be too much together.
+    return len(queue) <= QUEUE_MAX and sum(len(codec.encode(e)) for e in queue) <= QUEUE_BYTES_MAX
 
 
 def _reoffer(turn: Turn) -> bool:

@@ -4,6 +4,7 @@
 runner gets from the session and the effect, purely, at any time while the request is pending.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -27,15 +28,11 @@ NO_TURNS = blake2b(b"", digest_size=8).hexdigest()
 
 
 def bounded(turns: list[TranscriptTurn]) -> tuple[TranscriptTurn, ...]:
-    """The last 20 turns and at most 32 KiB of their text; the newest turn always stays."""
+    """The last 20 turns and at most 32 KiB of them, as they are stored; the newest always stays."""
     kept = turns[-TRANSCRIPT_TURNS_MAX:]
-    characters = 0
-    for turn in kept:  # twice in each turn of every dialog: a generator would cost double
-        characters += len(turn.user) + len(turn.bot)
-    # A character is at most 4 bytes: only a transcript that may be too long is measured exactly.
-    if 4 * characters > TRANSCRIPT_BYTES_MAX:
-        sizes = [len(turn.user.encode()) + len(turn.bot.encode()) for turn in kept]
-        total = sum(sizes)
+    if len(_encode(kept)) > TRANSCRIPT_BYTES_MAX:
+        sizes = [len(_encode(turn)) + 1 for turn in kept]
+        total = sum(sizes) + 1
         first = 0
         while total > TRANSCRIPT_BYTES_MAX and first < len(kept) - 1:
             total -= sizes[first]
@@ -44,7 +41,7 @@ def bounded(turns: list[TranscriptTurn]) -> tuple[TranscriptTurn, ...]:
     return tuple(kept)
 
 
-def digest(turns: list[TranscriptTurn]) -> str:
+def digest(turns: Sequence[TranscriptTurn]) -> str:
     """BLAKE2b-8 of the turns' canonical bytes, hex."""
     return blake2b(_encode(turns), digest_size=8).hexdigest() if turns else NO_TURNS
 

@@ -226,7 +226,9 @@ class Turn:
         self._writable()
         _is(str, prompt)
         cut = self.unanswered[0].turn if self.unanswered else self.turns + 1
-        turns = [turn for turn in self.transcript if turn.n < cut]
+        turns = self.transcript
+        if turns and turns[-1].n >= cut:
+            turns = turns[: max(cut - turns[0].n, 0)]  # they count without gaps
         request = self._next_id()
         reply = reply_id(request)
         config = self.config
@@ -445,15 +447,12 @@ class Turn:
         if not self.transcript:
             return
         answered = [w.turn for w in self.unanswered if until is None or w.turn <= until]
-        n = answered[-1] if answered else self.transcript[-1].n
-        self._keep(
-            [
-                turn
-                if turn.n != n
-                else TranscriptTurn(n=n, user=turn.user, bot=_joined(turn.bot, text))
-                for turn in self.transcript
-            ]
-        )
+        turns = list(self.transcript)
+        at = (answered[-1] if answered else turns[-1].n) - turns[0].n  # they count without gaps
+        if at >= 0:  # else it has left the transcript
+            turn = turns[at]
+            turns[at] = TranscriptTurn(n=turn.n, user=turn.user, bot=_joined(turn.bot, text))
+            self._keep(turns)
 
     def _keep(self, turns: list[TranscriptTurn]) -> None:
         """The transcript, bounded. A message that still waits keeps its text when its turn goes."""

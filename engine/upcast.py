@@ -23,9 +23,11 @@ def to_newest(record: str, plain: Plain) -> Plain:
     """The same object where it is of the newest schema; else a new one. Raises InvalidRecord."""
     schema = plain.get("schema", 1)
     newest = NEWEST[record]
-    if not isinstance(schema, int) or schema < 1 or schema > newest:
+    if not isinstance(schema, int):
+        raise InvalidRecord(f"{record}: its schema is a {type(schema).__name__}, no number")
+    if schema < 1 or schema > newest:
         raise InvalidRecord(
-            f"{record} of schema {schema!r}: this version reads 1 to {newest}; "
+            f"{record} of schema {schema}: this version reads 1 to {newest}; "
             "a newer version wrote it"
         )
     while schema < newest:

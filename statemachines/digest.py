@@ -22,7 +22,7 @@ MACHINERY = frozenset(
     f"statemachines.{name}"
     for name in (
         "arrivals", "bounds", "callbacks", "checks", "data", "digest", "drawing", "flow",
-        "machine", "registry", "svg", "table", "totality",
+        "machine", "purity", "registry", "svg", "table", "totality",
     )
 )  # fmt: skip
 
@@ -30,7 +30,7 @@ MACHINERY = frozenset(
 def of(module: str, table: Table, *, config: bytes) -> str:
     """BLAKE2b-16 in hex, of a flow's module, built table and canonical configuration."""
     hashed = blake2b(digest_size=16)
-    for name in sorted(_imported(module, frozenset())):
+    for name in sorted(modules(module)):
         hashed.update(f"{name}\x1e{_tokens(name)}\x1e".encode())
     hashed.update(repr((*table.states.values(), *table.rows)).encode())
     for declared in (table.ignore, table.postpone, table.commands):
@@ -40,12 +40,31 @@ def of(module: str, table: Table, *, config: bytes) -> str:
     return hashed.hexdigest()
 
 
-def token_text(source: str) -> str:
+def modules(module: str, known: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The module and the modules of its own project that it imports, except the machinery."""
+    known |= {module}
+    for name in _imports(module):
+        if name not in known and name not in MACHINERY:
+            known |= modules(name, known)
+    return known
+
+
+@cache
+def source(module: str) -> str:
+    """The text of a module's file, found and not imported; empty where it has none."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None and module not in sys.modules:
+        spec = importlib.util.find_spec(module)
+        file = spec.origin if spec is not None else None
+    return Path(file).read_text(encoding="utf-8") if file else ""
+
+
+def token_text(text: str) -> str:
     """The source without comments, blank lines and spaces: the same under every Python."""
-    lines = source.splitlines(keepends=True)
+    lines = text.splitlines(keepends=True)
     parts: list[str] = []
     started: list[tuple[int, int]] = []  # of f-strings, which newer Pythons tokenise inside
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
         kind = tokenize.tok_name[token.type]
         if kind in ("FSTRING_START", "TSTRING_START"):
             started.append(token.start)
@@ -68,32 +87,14 @@ def _slice(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> st
 
 
 @cache
-def _source(module: str) -> str:
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None and module not in sys.modules:
-        spec = importlib.util.find_spec(module)
-        file = spec.origin if spec is not None else None
-    return Path(file).read_text(encoding="utf-8") if file else ""
-
-
-@cache
 def _tokens(module: str) -> str:
-    return token_text(_source(module))
-
-
-def _imported(module: str, known: frozenset[str]) -> frozenset[str]:
-    """The module and the modules of its own project that it imports, except the machinery."""
-    known |= {module}
-    for name in _imports(module):
-        if name not in known and name not in MACHINERY:
-            known |= _imported(name, known)
-    return known
+    return token_text(source(module))
 
 
 def _imports(module: str) -> Iterator[str]:
     """The modules of the project, or of this package, that the module's text imports anywhere."""
     project = module.partition(".")[0]
-    for node in ast.walk(ast.parse(_source(module))):
+    for node in ast.walk(ast.parse(source(module))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

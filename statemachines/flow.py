@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from engine import codec
 from engine.errors import InvalidRecord
 from engine.events import FlowRef
 from engine.flow import Cell, Moved, Timeout
-from statemachines import checks, data, digest, totality
+from statemachines import checks, data, digest, purity, totality
 from statemachines.data import FlowConfig, FlowData, Seconds
 from statemachines.machine import Callback, Machine
 from statemachines.table import Definition, FlowError, Table, parse
@@ -65,6 +66,7 @@ class Flow:
         self.config_bytes = data.check_config(config)
         table, findings = parse(self.build(config))
         findings += checks.shape(type(self), table, config=config)
+        findings += purity.check(type(self).__module__)
         if findings:
             raise FlowError(self.name, findings)
         self.table = table
@@ -129,7 +131,7 @@ class Flow:
         try:
             return self._decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidRecord(f"data of {self.name}: {error}") from None
+            raise InvalidRecord(f"data of {self.name}: {codec.fault(error)}") from None
 
     def encode_data(self, data: Any) -> bytes:
         return msgspec.json.encode(data)

@@ -5,7 +5,7 @@ never does: keep an instance for anybody. A host builds one and holds it.
 """
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 import msgspec
 
@@ -21,9 +21,12 @@ PLUGINS = "ai_assistant.flows"
 
 
 def known() -> Mapping[tuple[str, int], type[Flow]]:
-    """All flows by name and version, a plugin's too. Raises Refused where two have the same."""
+    """All flows by name and version, a plugin's too.
+
+    Raises: Refused where two have the same, or a plugin cannot be imported.
+    """
     found: dict[tuple[str, int], type[Flow]] = {}
-    plugins = (entry.load() for entry in entry_points(group=PLUGINS))
+    plugins = (_loaded(entry) for entry in entry_points(group=PLUGINS))
     for flow in (*FLOWS, *plugins):
         if not (isinstance(flow, type) and issubclass(flow, Flow)):
             raise Refused(f"{flow!r} is in {PLUGINS} but is no Flow class: correct the plugin")
@@ -36,6 +39,18 @@ def known() -> Mapping[tuple[str, int], type[Flow]]:
             )
         found[key] = flow
     return found
+
+
+def _loaded(entry: EntryPoint) -> object:
+    package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "without a name"
+    try:
+        return entry.load()
+    except (Exception, SystemExit) as error:  # whatever a plugin's module does when it is imported
+        raise Refused(
+            f"the flow plugin {entry.name} = {entry.value} of package {package} cannot be "
+            f"imported: it raised {type(error).__name__}. Correct or uninstall that package; "
+            f'`python -c "import {entry.module}"` shows where it fails'
+        ) from error
 
 
 def find(name: str) -> type[Flow]:

@@ -13,10 +13,15 @@ from engine.ports import Append
 
 
 class Deadlines:
-    """A heap of sessions by their first deadline; a newer deadline replaces an older one."""
+    """A heap of sessions by their first deadline; a newer deadline replaces an older one.
+
+    A session is in the heap once for each time that its deadline came earlier. One that moved away
+    stays where it was, and is put off when it surfaces: in most turns a deadline goes to and fro.
+    """
 
     def __init__(self) -> None:
         self._due: dict[str, int] = {}
+        self._earliest: dict[str, int] = {}  # in the heap
         self._heap: list[tuple[int, str]] = []
 
     def __len__(self) -> int:
@@ -26,21 +31,30 @@ class Deadlines:
         """The session's first pending is due then (None: nothing is pending)."""
         if due_ms is None:
             self._due.pop(session_id, None)
-        elif self._due.get(session_id) != due_ms:
-            self._due[session_id] = due_ms
+            return
+        self._due[session_id] = due_ms
+        earliest = self._earliest.get(session_id)
+        if earliest is None or due_ms < earliest:
+            self._earliest[session_id] = due_ms
             heapq.heappush(self._heap, (due_ms, session_id))
-        # Replaced entries stay in the heap until they surface; a heap mostly of them is rebuilt.
+        # What was put off leaves its later places behind: a heap mostly of them is rebuilt.
         if len(self._heap) > 64 + 4 * len(self._due):
+            self._earliest = dict(self._due)
             self._heap = [(due, session) for session, due in self._due.items()]
             heapq.heapify(self._heap)
 
     def next_ms(self) -> int | None:
         """The earliest deadline."""
         while self._heap:
-            due_ms, session_id = self._heap[0]
-            if self._due.get(session_id) == due_ms:
+            at_ms, session_id = self._heap[0]
+            due_ms = self._due.get(session_id)
+            if due_ms == at_ms:
                 return due_ms
             heapq.heappop(self._heap)
+            if self._earliest.get(session_id) == at_ms:
+                del self._earliest[session_id]
+                if due_ms is not None:
+                    self.put(session_id, due_ms)
         return None
 
     def reached(self, now_ms: int, *, limit: int) -> list[Append]:
@@ -51,7 +65,7 @@ class Deadlines:
             if due_ms is None or due_ms > now_ms:
                 break
             _, session_id = heapq.heappop(self._heap)
-            del self._due[session_id]
+            del self._due[session_id], self._earliest[session_id]
             events.append(_woken(session_id, due_ms, now_ms))
         return events
 

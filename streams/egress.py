@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from engine import codec
 from engine.effects import CloseReply, SendMessage, Withdraw
+from engine.errors import Refused
 from engine.events import Event, ReplyUndelivered
 from engine.ids import derive
 from engine.limits import MARK_TO_CALL_MAX_MS
@@ -39,6 +40,13 @@ class Account(NamedTuple):
 
     idempotent: bool
     limiter: Limiter | None = None
+
+
+class NoReceipt(Refused):
+    """The platform did not answer a call in time: it may have taken the reply, or not.
+
+    Only of a platform that recognises no repetition; of others it is Unavailable, and tried again.
+    """
 
 
 UNKNOWN_ACCOUNT = Account(idempotent=False)
@@ -202,6 +210,14 @@ class Egress:
         if delivery is None:
             return None
         ended = replace(delivery, state="failed", receipted_ms=now_ms, error=_short(error))
+        return ended, undelivered(ended, now_ms=now_ms)
+
+    def unknown(self, reply_id: str, error: str, *, now_ms: int) -> tuple[Delivery, Append] | None:
+        """Nobody knows whether the platform took it, so it is not sent again: the flow is told."""
+        delivery = self._done(reply_id, now_ms)
+        if delivery is None:
+            return None
+        ended = replace(delivery, state="unknown", receipted_ms=now_ms, error=_short(error))
         return ended, undelivered(ended, now_ms=now_ms)
 
     def unavailable(

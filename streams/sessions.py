@@ -10,7 +10,7 @@ After a batch that did not become durable the host begins with a new one of thes
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -72,7 +72,7 @@ class Batch:
     def rows(self) -> list[SessionRow]:
         """The sessions as they are stored."""
         return [
-            SessionRow(key, encoded, first_due(session))
+            SessionRow(key, encoded, bool(session.pending))
             for key, (session, encoded) in self.stepped.items()
         ]
 
@@ -233,9 +233,19 @@ def activation(control: Event, session: Session) -> Event:
     )
 
 
-def first_due(session: Session) -> int | None:
-    """When the session's first pending is due."""
-    return min((pending.due_ms for pending in session.pending), default=None)
+class Due(Protocol):
+    """As much of a `Pending` as the clock wants to know."""
+
+    @property
+    def due_ms(self) -> int:
+        """Log time."""
+
+
+def first_due(pending: Sequence[Due]) -> int | None:
+    """When the first of these is due."""
+    if len(pending) == 1:  # nearly always
+        return pending[0].due_ms
+    return min((one.due_ms for one in pending), default=None)
 
 
 def activated(flow: Flow, config: bytes, *, at_ms: int) -> Event:

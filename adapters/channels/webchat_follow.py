@@ -147,7 +147,11 @@ class Follower:
         if view is None:
             return None
         return StateFrame(
-            conversation=self.conversation, state=view.state, busy=view.busy, person=view.person
+            conversation=self.conversation,
+            state=view.state,
+            busy=view.busy,
+            person=view.person,
+            replies=view.replies,
         )
 
     def next_frame(self) -> FrameFrame | None:

@@ -26,7 +26,7 @@ from adapters.channels.webchat_wire import (
     read_hello,
     read_message,
 )
-from engine.errors import Refused, Unavailable
+from engine.errors import Refused, Unavailable, trace_of
 from engine.ports import Incoming
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ def _guarded(handler: Handler) -> Handler:
             return refuse(fault("unavailable", str(error), retry_after_ms=wait_ms))
         except (HTTPException, ClientDisconnect):
             raise
-        except Exception:
-            log.exception("%s %s failed", request.method, request.scope["path"])
+        except Exception as error:
+            log.error("%s %s failed: %s", request.method, request.scope["path"], trace_of(error))
             return refuse(fault("internal", "the server failed and has logged why: try later"))
 
     return guarded

@@ -34,7 +34,7 @@ from adapters.channels.webchat_wire import (
     fault,
     language,
 )
-from engine.errors import Refused, Unavailable
+from engine.errors import Refused, Unavailable, trace_of
 from engine.ports import Gateway, Incoming, SessionView
 
 ANSWERS_MAX = 64
@@ -95,7 +95,7 @@ class Socket:
             writer.cancel()
             _, ended = await asyncio.gather(self._reader, writer, return_exceptions=True)
             if isinstance(ended, Exception) and not isinstance(ended, WebSocketDisconnect):
-                log.error("a socket's writer ended", exc_info=ended)
+                log.error("a socket's writer ended: %s", trace_of(ended))
             await self._hang_up(code)
             self.closed.set()
 
@@ -132,8 +132,8 @@ class Socket:
         except Unavailable as error:
             wait_ms = error.retry_after_ms
             return fault("unavailable", str(error), about=frame, retry_after_ms=wait_ms)
-        except Exception:
-            log.exception("a %s frame failed", type(frame).__name__)
+        except Exception as error:
+            log.error("a %s frame failed: %s", type(frame).__name__, trace_of(error))
             text = "the server failed on this frame and has logged why: send it again later"
             return fault("internal", text, about=frame)
 

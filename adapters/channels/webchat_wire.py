@@ -141,12 +141,16 @@ class FrameFrame(FromServer, frozen=True, kw_only=True, tag="frame"):
 
 
 class StateFrame(FromServer, frozen=True, kw_only=True, tag="state"):
-    """Where the conversation stands. `state` is empty before its first message."""
+    """Where the conversation stands. `state` is empty before its first message.
+
+    `replies`: the open ones, also before their first frame, so that a stop can name what it means.
+    """
 
     conversation: str
     state: str
     busy: bool
     person: bool
+    replies: tuple[str, ...] = ()
 
 
 ErrorCode = Literal[

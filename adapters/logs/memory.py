@@ -34,7 +34,7 @@ class MemoryLog:
         self.partitions = partitions
         self.committed = [_Partition() for _ in range(partitions)]
         self.session_bytes: dict[str, bytes] = {}
-        self.due: dict[str, int | None] = {}
+        self.waits: dict[str, bool] = {}
         self.step_rows: dict[str, list[tuple[StepRow, int]]] = {}
         self.event_records: dict[str, LogRecord] = {}
         self.delivery_of: dict[str, Delivery] = {}
@@ -82,10 +82,10 @@ class MemoryLog:
         return self.session_bytes.get(session_id)
 
     def waiting(self) -> Iterator[SessionRow]:
-        """Each session that has something pending, with when the first of it is due."""
-        for session_id, due_ms in self.due.items():
-            if due_ms is not None:
-                yield SessionRow(session_id, self.session_bytes[session_id], due_ms)
+        """Each session that has something pending."""
+        for session_id, waits in self.waits.items():
+            if waits:
+                yield SessionRow(session_id, self.session_bytes[session_id], True)
 
     def last_control(self, *, up_to: int) -> LogRecord | None:
         """The last control record at or before this offset."""
@@ -192,8 +192,8 @@ class MemoryBatch:
         """Write each session's canonical bytes over what was there."""
         values = {session_id: value for session_id, value, _ in sessions}
         self.todo.append(partial(self._log.session_bytes.update, values))
-        due = {session_id: due_ms for session_id, _, due_ms in sessions}
-        self.todo.append(partial(self._log.due.update, due))
+        waits = {session_id: waits for session_id, _, waits in sessions}
+        self.todo.append(partial(self._log.waits.update, waits))
 
     def put_steps(self, steps: Sequence[StepRow], *, at_ms: int) -> None:
         """Add step records."""

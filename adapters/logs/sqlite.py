@@ -49,6 +49,14 @@ with recursive chain (offset) as (
     select previous from chain cross join event using (offset)
 )
 """
+_DELIVERIES_OF = """
+with recursive chain (place) as (
+    select last_delivery from session where id = ?1
+    union all
+    select previous from chain cross join delivery using (place)
+)
+select ?1, key, value from chain cross join delivery using (place)
+"""
 _CHAINED = f"{_CHAIN} select offset, ?1, value, appended_ms from chain join event using (offset)"
 _MATERIALISED = "place < 0 and session = (select session from session where id = ?1)"
 # The walk ends at the first step that is not asked for, so that the newest are found at once.
@@ -220,7 +228,7 @@ class SqliteLog:
         """One delivery by its reply."""
         session_id = session_of(reply_id)
         rows = self._all(
-            f"{_DELIVERIES} where id = ? and key = ?", session_id, key_of(session_id, reply_id)
+            f"{_DELIVERIES_OF} where key = ?2 limit 1", session_id, key_of(session_id, reply_id)
         )
         return delivery_of(rows[0]) if rows else None
 
@@ -297,16 +305,16 @@ class SqliteLog:
         return self._all("select offset, event_id, deaths from death order by offset, event_id")
 
     def waiting(self) -> Iterator[SessionRow]:
-        """Each session that has something pending, with when the first of it is due.
+        """Each session that has something pending.
 
         Read some at a time: all of them would be a good part of the file.
         """
-        query = "select id, value, due_ms from deadline cross join session using (session)"
+        query = "select id, value from waiting cross join session using (session)"
         reader = open_reader(self.path)
         try:
             found = reader.execute(query)
             while rows := found.fetchmany(ROWS_AT_A_TIME):
-                yield from map(SessionRow._make, rows)
+                yield from (SessionRow(session_id, value, True) for session_id, value in rows)
         except sqlite3.Error as error:
             raise as_engine_error(error, self.path) from error
         finally:
@@ -319,7 +327,7 @@ class SqliteLog:
 
     def deliveries_of(self, session_id: str) -> list[Delivery]:
         """All deliveries of a session, in the order in which they were first put."""
-        rows = self._all(f"{_DELIVERIES} where id = ? order by place", session_id)
+        rows = self._all(f"{_DELIVERIES_OF} order by place", session_id)
         return [delivery_of(row) for row in rows]
 
     def _one(self, query: str) -> int:

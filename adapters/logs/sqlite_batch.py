@@ -28,26 +28,32 @@ KNOWN_MAX = 100_000
 OPEN = ("queued", "sending")
 
 INSERT_SESSION = (
-    "insert into session (line_count, last_line, last_event, value, session, id) "
-    "values (?, ?, ?, ?, ?, ?)"
+    "insert into session (line_count, last_line, last_event, last_delivery, value, session, id) "
+    "values (?, ?, ?, ?, ?, ?, ?)"
 )
-UPDATE_SESSION = (
-    "update session set line_count = ?, last_line = ?, last_event = ?, value = ? where session = ?"
-)
-UPDATE_ENDS = "update session set line_count = ?, last_line = ?, last_event = ? where session = ?"
-PUT_DEADLINE = "insert or replace into deadline values (?, ?)"
-DROP_DEADLINE = "delete from deadline where session = ?"
+_ENDS = "line_count = ?, last_line = ?, last_event = ?, last_delivery = ?"
+UPDATE_SESSION = f"update session set {_ENDS}, value = ? where session = ?"
+UPDATE_ENDS = f"update session set {_ENDS} where session = ?"
+BEGIN_WAITING = "insert into waiting values (?)"
+END_WAITING = "delete from waiting where session = ?"
 INSERT_EVENT = "insert into event values (?, ?, ?, ?, ?, ?)"
 INSERT_STEP = "insert into step values (?, ?, ?, ?, ?, ?)"
 INSERT_LINE = "insert into line values (?, ?, ?, ?, ?, ?)"
-PUT_DELIVERY = (
-    "insert into delivery (session, key, open, value) values (?, ?, ?, ?) "
-    "on conflict (session, key) do update set open = excluded.open, value = excluded.value"
+INSERT_DELIVERY = (
+    "insert into delivery (place, session, previous, key, open, value) values (?, ?, ?, ?, ?, ?)"
 )
+UPDATE_DELIVERY = "update delivery set open = ?, value = ? where place = ?"
 PUT_DEAD_LETTER = "insert or replace into dead_letter values (?, ?, ?, ?, ?, ?)"
 PUT_DEATHS = "insert or replace into death (offset, event_id, deaths) values (?, ?, ?)"
 PUT_WATERMARK = "update partition set watermark = ? where partition = 0"
-FIND_SESSION = "select session, line_count, last_line, last_event from session where id = ?"
+FIND_SESSION = """
+select session, line_count, last_line, last_event, last_delivery,
+    exists (select 1 from waiting where waiting.session = session.session)
+from session where id = ?
+"""
+OPEN_DELIVERIES = """
+select session, key, place from delivery where place in (select place from delivery where open = 1)
+"""
 FIND_LINE = "select n from line where session = ? and key = ?"
 
 
@@ -57,43 +63,57 @@ class Tails(NamedTuple):
     offset: int
     session: int
     line: int
+    delivery: int
     materialised: int  # counts down from 0
 
 
 class _Known:
-    """What has to be known of a session to write its rows. `stored`: its own row is there."""
+    """What has to be known of a session to write its rows.
 
-    __slots__ = ("last_event", "last_line", "line_count", "number", "stored")
+    `stored`: its own row is there. `waits`: it is in `waiting`.
+    """
 
-    def __init__(
-        self, number: int, *, line_count: int = 0, last_line: int = 0, last_event: int = 0
-    ) -> None:
+    __slots__ = (
+        "last_delivery",
+        "last_event",
+        "last_line",
+        "line_count",
+        "number",
+        "stored",
+        "waits",
+    )
+
+    def __init__(self, number: int, *, ends: tuple[int, int, int, int] = (0, 0, 0, 0)) -> None:
         self.number = number
-        self.line_count = line_count
-        self.last_line = last_line
-        self.last_event = last_event
+        self.line_count, self.last_line, self.last_event, self.last_delivery = ends
         self.stored = True
+        self.waits = False
 
     @property
-    def ends(self) -> tuple[int, int, int]:
-        """The columns of `session` between its id and its value."""
-        return self.line_count, self.last_line, self.last_event
+    def ends(self) -> tuple[int, int, int, int]:
+        """The columns of `session` besides its id and its value."""
+        return self.line_count, self.last_line, self.last_event, self.last_delivery
 
 
 class Writing:
-    """What one batch hands to the next: the tables' ends and the sessions already looked up.
+    """What one batch hands to the next: the tables' ends, what is looked up, what is open.
 
-    `tails` is replaced after a commit only. `known` is changed while a batch is collected, so it is
-    emptied when one fails: whatever it held is read again.
+    `tails` and `open` (the places of open deliveries, by session and key) change after a commit
+    only. `known` is changed while a batch is collected, so it is emptied when one fails: whatever
+    it held is read again.
     """
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self.database = database
         self.known: dict[str, _Known] = {}
+        self.open: dict[tuple[int, Key], int] = {
+            (session, key): place for session, key, place in database.execute(OPEN_DELIVERIES)
+        }
         self.tails = Tails(
             offset=self._end("max(offset) from event"),
             session=self._end("max(session) from session"),
             line=self._end("max(place) from line"),
+            delivery=self._end("max(place) from delivery"),
             materialised=min(self._end("min(place) from step"), 0),
         )
 
@@ -122,6 +142,7 @@ class SqliteBatch:
         self._offset = tails.offset
         self._session = tails.session
         self._line = tails.line
+        self._delivery = tails.delivery
         self._materialised = tails.materialised
         self._values: dict[str, SessionRow] = {}
         self._touched: set[str] = set()  # sessions whose row changed, but for its bytes
@@ -130,6 +151,7 @@ class SqliteBatch:
         self._lines: list[Row] = []
         self._numbers: dict[tuple[int, Key], int] = {}
         self._deliveries: dict[str, Delivery] = {}
+        self._open_now: list[tuple[tuple[int, Key], int | None]] = []
         self._dead_letters: list[Row] = []
         self._deaths: list[Row] = []
         self._watermark: list[Row] = []
@@ -162,7 +184,7 @@ class SqliteBatch:
             self._steps.append((place, known.number, seq, key, at_ms, value))
 
     def put_deliveries(self, deliveries: Sequence[Delivery]) -> None:
-        """Write each delivery over what was there under its reply id."""
+        """Write each delivery over the open one of its reply id."""
         for one in deliveries:
             self._deliveries[one.reply_id] = one
 
@@ -206,10 +228,9 @@ class SqliteBatch:
         """Look a session up, or give it a number."""
         row = self._writing.find(FIND_SESSION, (session_id,))
         if row:
-            number, line_count, last_line, last_event = row
-            known = _Known(
-                number, line_count=line_count, last_line=last_line, last_event=last_event
-            )
+            number, *ends, waits = row
+            known = _Known(number, ends=tuple(ends))
+            known.waits = bool(waits)
         else:
             self._session += 1
             known = _Known(self._session)
@@ -227,43 +248,64 @@ class SqliteBatch:
         for statement, rows in statements:
             database.executemany(statement, rows)
         database.execute("commit")
-        writing.tails = Tails(self._offset, self._session, self._line, self._materialised)
+        writing.tails = Tails(
+            self._offset, self._session, self._line, self._delivery, self._materialised
+        )
+        for which, place in self._open_now:
+            if place is None:
+                writing.open.pop(which, None)
+            else:
+                writing.open[which] = place
         if len(self._known) > KNOWN_MAX:
             self._known.clear()
 
     def _statements(self) -> list[tuple[str, list[Row]]]:
         """All that is to run, in an order in which each row finds those that it points to."""
-        deliveries = [self._delivery_row(one) for one in self._deliveries.values()]
+        made, changed = self._delivery_rows()
         statements: list[tuple[str, list[Row]]] = [
             *self._session_statements(),
             (INSERT_EVENT, self._events),
             (INSERT_STEP, self._steps),
             (INSERT_LINE, self._lines),
-            (PUT_DELIVERY, deliveries),
+            (INSERT_DELIVERY, made),
+            (UPDATE_DELIVERY, changed),
             (PUT_DEAD_LETTER, self._dead_letters),
             (PUT_DEATHS, self._deaths),
             (PUT_WATERMARK, self._watermark),
         ]
         return [(statement, rows) for statement, rows in statements if rows]
 
-    def _delivery_row(self, one: Delivery) -> Row:
-        known = self._known.get(one.session_id) or self._find(one.session_id)
-        key = key_of(one.session_id, one.reply_id)
-        return (known.number, key, one.state in OPEN, packed_delivery(one))
+    def _delivery_rows(self) -> tuple[list[Row], list[Row]]:
+        """Those that are new, and those that are open since an earlier batch."""
+        made: list[Row] = []
+        changed: list[Row] = []
+        for one in self._deliveries.values():
+            known = self._known.get(one.session_id) or self._find(one.session_id)
+            key, is_open = key_of(one.session_id, one.reply_id), one.state in OPEN
+            place = self._writing.open.get((known.number, key))
+            if place is not None:
+                changed.append((is_open, packed_delivery(one), place))
+            else:
+                self._delivery += 1
+                place, before = self._delivery, known.last_delivery
+                made.append((place, known.number, before, key, is_open, packed_delivery(one)))
+                known.last_delivery = place
+                self._touched.add(one.session_id)
+            self._open_now.append(((known.number, key), place if is_open else None))
+        return made, changed
 
     def _session_statements(self) -> list[tuple[str, list[Row]]]:
         new: list[Row] = []
         renewed: list[Row] = []
         moved: list[Row] = []
-        due: list[Row] = []
-        idle: list[Row] = []
-        for session_id, value, due_ms in self._values.values():
+        begun: list[Row] = []
+        ended: list[Row] = []
+        for session_id, value, waits in self._values.values():
             known = self._known.get(session_id) or self._find(session_id)
             row = (*known.ends, value, known.number)
-            if due_ms is not None:
-                due.append((known.number, due_ms))
-            elif known.stored:
-                idle.append((known.number,))
+            if waits != known.waits:
+                (begun if waits else ended).append((known.number,))
+                known.waits = waits
             if known.stored:
                 renewed.append(row)
             else:
@@ -277,12 +319,12 @@ class SqliteBatch:
         for *_, session_id in new:
             self._known[session_id].stored = True
         # In the order of their place in the table: neighbours share a page.
-        renewed.sort(key=lambda row: row[4])
-        new.sort(key=lambda row: row[4])
+        renewed.sort(key=lambda row: row[5])
+        new.sort(key=lambda row: row[5])
         return [
             (INSERT_SESSION, new),
             (UPDATE_SESSION, renewed),
             (UPDATE_ENDS, moved),
-            (PUT_DEADLINE, due),
-            (DROP_DEADLINE, idle),
+            (BEGIN_WAITING, begun),
+            (END_WAITING, ended),
         ]

@@ -7,14 +7,17 @@ Where the bytes go, and why:
 - A session's id is stored once, in `session`, and is `session` (its number) everywhere else. The
   control records' session is the empty id.
 - `key` is an id without its session: 16 bytes where it is `<session id>/<32 hex>`, else as it is.
-- What grows is inserted in order of its integer key, so that a batch fills whole pages; the two
-  indexes begin with the session, so that what one session writes lands on one page of each.
+- What grows is inserted in order of its integer key, so that a batch fills whole pages; the index
+  of lines begins with the session, so that what one session writes lands on one page of it.
 - A column costs a third of a microsecond in each row written: what no query asks for is packed
   into `value`. Those of events, steps and sessions are the canonical bytes, as they came.
-- A session's events are chained, and so are its lines: `session` knows the newest, `previous` the
-  one before. An index would write one more page for each session in a batch; the session's own row
-  is written anyway. A history is a walk of as many rows; to find one event of a session with
-  20 000 takes some 30 ms, which only a person with a question does.
+- A session's events are chained, and so are its lines and deliveries: `session` knows the newest,
+  `previous` the one before. An index would write one more page for each session in a batch; the
+  session's own row is written anyway. A history is a walk of as many rows; to find one event of a
+  session with 20 000 takes some 30 ms, which only a person with a question does.
+- A delivery changes only while it is open, and the writer remembers where those are: no index.
+- Which sessions wait is in `waiting`; for what and until when is in their own bytes. It is written
+  when that begins or ends, not at each step.
 - Lines are read by every page that opens: each `MARK_LINES`-th is in an index, and a walk begins at
   the mark behind what is asked for. That is an index at a 64th of what writing it would cost.
 """
@@ -27,7 +30,7 @@ from pathlib import Path
 
 from engine.errors import Refused, Unavailable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x41_41_4C_31  # "AAL1": tells our file from any other SQLite database
 
 PAGE_BYTES = 8192
@@ -54,7 +57,8 @@ create table session (
     line_count integer not null default 0,
     last_line integer not null default 0,
     last_event integer not null default 0,
-    value blob
+    value blob,
+    last_delivery integer not null default 0
 );
 create table event (
     offset integer primary key,
@@ -78,9 +82,9 @@ create table delivery (
     session integer not null,
     key not null,
     open integer not null, -- 1 while it is queued or sending
-    value blob not null
+    value blob not null,
+    previous integer not null default 0
 );
-create unique index delivery_of_session on delivery (session, key);
 create index delivery_open on delivery (place) where open = 1;
 create table line (
     place integer primary key,
@@ -100,10 +104,26 @@ create table dead_letter (
     redriven_ms integer,
     value blob not null
 );
-create table deadline (session integer primary key, due_ms integer not null);
+create table waiting (session integer primary key);
 create table death (event_id text primary key, offset integer not null, deaths integer not null);
 insert into partition values (0, 0, 0);
 insert into session (session, id) values (0, '');
+"""
+
+FROM_1_TO_2 = """
+alter table session add column last_delivery integer not null default 0;
+alter table delivery add column previous integer not null default 0;
+update delivery set previous = chained.before from (
+    select place as here, lag(place, 1, 0) over (partition by session order by place) as before
+    from delivery
+) as chained where place = chained.here;
+update session set last_delivery = newest.place from (
+    select session as of_session, max(place) as place from delivery group by session
+) as newest where session = newest.of_session;
+drop index delivery_of_session;
+create table waiting (session integer primary key);
+insert into waiting select session from deadline;
+drop table deadline;
 """
 
 _NO_SPACE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY}
@@ -142,13 +162,13 @@ def open_reader(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise Refused(f"{path} does not exist: run the assistant once to make it")
     try:
-        return _opened(path, "ro", _check_version)
+        return _opened(path, "ro", _check_newest)
     except Refused:
         # A directory that cannot be written has no place for the file that readers share. With no
         # write-ahead log left the file is complete, and nobody can be changing it.
         if Path(f"{path}-wal").exists():
             raise
-        return _opened(path, "ro&immutable=1", _check_version)
+        return _opened(path, "ro&immutable=1", _check_newest)
 
 
 def _make_private(path: Path) -> None:
@@ -199,6 +219,8 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
             f"begin immediate; {TABLES} pragma application_id = {APPLICATION_ID};"
             f"pragma user_version = {SCHEMA_VERSION}; commit;"
         )
+    elif database.execute("pragma user_version").fetchone()[0] == 1:
+        database.executescript(f"begin immediate; {FROM_1_TO_2} pragma user_version = 2; commit;")
     # A read-only file opens without an error; only a write finds out.
     database.execute("begin immediate")
     database.execute("update partition set token = token where partition = 0")
@@ -208,6 +230,16 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
 def _is_empty(database: sqlite3.Connection) -> bool:
     with closing(database.execute("select count(*) from sqlite_master")) as rows:
         return bool(rows.fetchone()[0] == 0)
+
+
+def _check_newest(database: sqlite3.Connection, path: Path) -> None:
+    _check_version(database, path)
+    version = database.execute("pragma user_version").fetchone()[0]
+    if version < SCHEMA_VERSION:
+        raise Refused(
+            f"{path} has schema version {version} and this release reads {SCHEMA_VERSION}: "
+            "`ai-assistant run` brings it up to date when it starts"
+        )
 
 
 def _check_version(database: sqlite3.Connection, path: Path) -> None:

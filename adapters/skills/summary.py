@@ -2,11 +2,11 @@
 
 Through the model where that speaks the text's language, else of the text's own sentences
 (`extract.py`). What it never does: fail because the model did. An answer that does not come in
-time, or is no shorter than the text, is done without.
+time, or is longer than that, is done without.
 """
 
 from adapters.skills.base import AISkill, ModelUnavailable, SkillMetadata
-from adapters.skills.extract import summarise
+from adapters.skills.extract import SHARE_MAX, summarise
 from adapters.skills.languages import language_of
 
 CHARS_MIN = {"zh": 40, "ja": 40, "ko": 40}
@@ -64,7 +64,7 @@ class DocumentSummary(AISkill):
         return summarise(text)
 
     def _ask_model(self, text: str, language: str) -> str:
-        """The model's summary. Raises ModelUnavailable, also for one that is not shorter."""
+        """The model's summary. Raises ModelUnavailable, also for one of over 30 % of the text."""
         shown = text
         if len(text) > MODEL_CHARS_MAX:
             share = MODEL_CHARS_MAX / len(text)
@@ -72,6 +72,6 @@ class DocumentSummary(AISkill):
         prompt = PROMPTS.get(language, PROMPT_ELSE).format(text=shown)
         within_ms = int(min(self.context.remaining_ms(), 3_600_000) * MODEL_SHARE)
         answer = self.context.model(prompt, within_ms=within_ms).strip()
-        if not 0 < len(answer) < len(text):
+        if not 0 < len(answer) <= int(len(text) * SHARE_MAX):
             raise ModelUnavailable("failed")
         return answer

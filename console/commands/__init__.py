@@ -15,6 +15,7 @@ from console.commands.config import config
 from console.commands.dead_letters import dead_letters
 from console.commands.doctor import doctor
 from console.commands.flow import flow
+from console.commands.keys import keys
 from console.commands.models import models
 from console.commands.operator import operator
 from console.commands.run import run
@@ -31,6 +32,7 @@ COMMANDS: tuple[click.Command, ...] = (
     flow,
     models,
     operator,
+    keys,
     config,
     doctor,
 )

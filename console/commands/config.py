@@ -7,7 +7,6 @@ import click
 from console.exit_codes import ExitCode
 from console.invocation import Invocation, Stopped, as_json, with_settings
 from console.terminal import plain, print_json, print_table
-from engine.errors import Refused
 from streams.settings import Settings, rows
 
 
@@ -67,10 +66,7 @@ def _check_flow(settings: Settings) -> None:
     """Build the flow as `run` does: only it knows its keys, and what goes with what."""
     from streams.embedded.assemble import configured_flow
 
-    try:
-        configured_flow(settings)
-    except Refused as error:
-        raise Stopped(str(error), ExitCode.SETTINGS) from None
+    configured_flow(settings)
 
 
 def _value(value: object) -> str:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from console.invocation import Invocation, as_json, with_settings
+from console.invocation import Invocation, Stopped, as_json, with_settings
 from console.terminal import duration, plain, print_json
+from streams.settings import WrongSettings
 
 if TYPE_CHECKING:
     from statemachines.flow import Flow
@@ -89,7 +90,10 @@ def _built(at: Invocation, name: str | None) -> "Flow":
 
     settings = at.settings()
     if name is None or name == settings.flow.name:
-        built = configured_flow(settings)
+        try:
+            built = configured_flow(settings)
+        except WrongSettings as error:
+            raise Stopped(str(error)) from None  # 1, as for any other flow
         assert isinstance(built, Flow)
         return built
     return registry.build(name)

@@ -27,7 +27,8 @@ def run(at: Invocation, engine: bool) -> None:
     """Start the assistant; stop it with Ctrl-C.
 
     The chat page is at the setting server.bind, by default http://127.0.0.1:8080. A process that
-    dies is restarted; what was acknowledged is never lost.
+    dies is restarted; what was acknowledged is never lost. Where the disk is full, it tries for two
+    minutes to start, and then ends with 4.
     """
     settings = at.settings(quiet=engine)
     code = _be_engine(settings) if engine else _be_parent(at, settings)
@@ -48,11 +49,9 @@ def _be_parent(at: Invocation, settings: Settings) -> int:
     from streams.embedded import data_dir
     from streams.embedded.parent import Parent
 
-    directory = settings.server.data_dir
-    data_dir.prepare(directory)
     code = Parent(
         command=_engine_command(at),
-        guard=directory / data_dir.GUARD_FILE,
+        guard=settings.server.data_dir / data_dir.GUARD_FILE,
         drain_s=settings.server.drain_s,
         say=lambda line: click.echo(line, err=True),
     ).run()

@@ -55,14 +55,10 @@ def show(at: Invocation, session: str, as_json: bool) -> None:
         view = reads.read_session(log, reads.find_session(log, session))
     shown = entries(view)
     if as_json:
-        print_json({"session_id": view.session.id, "state": view.session.state, "entries": shown})
+        state = view.session.state if view.session is not None else ""
+        print_json({"session_id": view.session_id, "state": state, "entries": shown})
         return
-    said = view.session
-    click.echo(f"session  {said.id}")
-    click.echo(f"flow     {said.flow}, dialog {said.epoch}")
-    click.echo(f"state    {said.state}, {len(said.unanswered)} unanswered")
-    for pending in said.pending:
-        click.echo(f"awaits   {pending.kind} until {when(pending.due_ms)}, then {pending.on_due}")
+    _print_head(view)
     for entry in shown:
         click.echo()
         author = entry.author or "·"
@@ -73,3 +69,15 @@ def show(at: Invocation, session: str, as_json: bool) -> None:
             click.echo(click.style(f"      {plain(note)}", dim=True))
         if entry.id:
             click.echo(click.style(f"      id {entry.id}", dim=True))
+
+
+def _print_head(view: reads.SessionView) -> None:
+    click.echo(f"session  {view.session_id}")
+    session = view.session
+    if session is None:
+        click.echo("state    none: nothing of it was stepped, all that came was set aside")
+        return
+    click.echo(f"flow     {session.flow}, dialog {session.epoch}")
+    click.echo(f"state    {session.state}, {len(session.unanswered)} unanswered")
+    for pending in session.pending:
+        click.echo(f"awaits   {pending.kind} until {when(pending.due_ms)}, then {pending.on_due}")

@@ -21,6 +21,7 @@ def config(app: ASGIApp, *, host: str, port: int, drain_s: int = 5) -> uvicorn.C
         host=host,
         port=port,
         log_config=None,
+        log_level="warning",  # at DEBUG it writes every frame, with what people said
         access_log=False,
         server_header=False,
         ws_max_size=WS_BYTES_MAX,

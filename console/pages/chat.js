@@ -175,7 +175,8 @@ function send() {
 }
 
 function stop() {
-  const reply = [...thread.frames.keys()].at(-1) ?? "";
+  // Named before its first frame, too: else the stop would end whatever is open when it arrives.
+  const reply = [...thread.frames.keys()].at(-1) ?? states.get(current)?.replies?.at(-1) ?? "";
   connection.send({ type: "stop", conversation: current, reply, id: store.newId() });
 }
 

@@ -37,7 +37,7 @@ from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
 from streams.embedded.pipeline import Pipeline
 from streams.ingress import Ingress
-from streams.settings import Settings, check_flow_table, skill_tables
+from streams.settings import Settings, WrongSettings, check_flow_table, skill_tables
 
 OUTBOX_CHANNELS = frozenset({"webchat"})
 """Channels whose lines are kept in the log: *sent* means that a line is durable there."""
@@ -65,13 +65,13 @@ def assemble(settings: Settings, *, env: Mapping[str, str]) -> Embedded:
     data_dir.prepare(directory)
     keys = data_dir.keys(directory)
     model = model_runner(settings)
-    cards = enabled(settings.skills.enabled)
+    cards = enabled_skills(settings)
     skills = _skills(settings, cards, model=model, env=env)
     flow, config = build_flow(settings, cards)
+    guard = Guard(directory / data_dir.GUARD_FILE)
     # After all that may be refused: from here on the log is ours.
     store = SqliteLog(directory / data_dir.LOG_FILE)
     clock = HostClock(last_at_ms(store))
-    guard = Guard(directory / data_dir.GUARD_FILE)
     metrics = Metrics()
     webchat = WebChat(settings.webchat.account, keys.cookies)
     routes = Ingress(
@@ -159,17 +159,33 @@ def model_runner(settings: Settings) -> ModelRunner:
 def configured_flow(settings: Settings) -> Flow:
     """The flow that `run` uses: the enabled skills are asked for their trigger words.
 
-    Raises: Refused with what is wrong with the flow, its configuration or a skill.
+    Raises: WrongSettings with what is wrong with the flow, its configuration or a skill.
     """
-    flow, _ = build_flow(settings, enabled(settings.skills.enabled))
+    flow, _ = build_flow(settings, enabled_skills(settings))
     return flow
 
 
+def enabled_skills(settings: Settings) -> tuple[SkillCard, ...]:
+    """The cards of the enabled skills. Raises WrongSettings where one cannot be used."""
+    try:
+        return enabled(settings.skills.enabled)
+    except Refused as error:
+        raise WrongSettings(f"skills.enabled: {error}") from error
+
+
 def build_flow(settings: Settings, cards: Sequence[SkillCard]) -> tuple[Flow, bytes]:
-    """The configured flow and its whole canonical configuration. Raises Refused.
+    """The configured flow and its whole canonical configuration. Raises WrongSettings.
 
     `cards`: of the enabled skills, whose names and trigger words are a part of the configuration.
     """
+    try:
+        return _built(settings, cards)
+    except Refused as error:
+        # Only the flow knows what it allows, but it is a setting that has to be corrected.
+        raise WrongSettings(str(error)) from error
+
+
+def _built(settings: Settings, cards: Sequence[SkillCard]) -> tuple[Flow, bytes]:
     kind = registry.find(settings.flow.name).Config
     check_flow_table(settings, kind)
     given: dict[str, Any] = msgspec.json.decode(settings.flow.config)

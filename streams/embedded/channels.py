@@ -11,12 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from engine.crash_points import CrashPoint
-from engine.errors import Refused, Unavailable
+from engine.errors import Refused, Unavailable, trace_of
 from engine.ports import Channel, Delivery, Line, Receipt
+from streams.egress import NoReceipt
 from streams.embedded.pipeline import Called
 from streams.ingress import Ingress
 
 log = logging.getLogger(__name__)
+
+SEND_WITHIN_S = 30.0
+"""A platform answers within seconds, slow ones included. What takes longer has lost its answer, and
+would hold back all later replies of its session."""
 
 Key = tuple[str, str]
 
@@ -100,13 +105,26 @@ class Channels:
             return Refused("this channel account is not configured any more")
         if not pump.may_call(delivery.reply_id):
             return None
+        bound = asyncio.timeout(SEND_WITHIN_S)
         try:
-            return await channel.send(delivery)
+            async with bound:
+                return await channel.send(delivery)
         except (Refused, Unavailable) as error:
             return error
+        except TimeoutError as error:
+            if not bound.expired():  # its own
+                return _broken(channel, error)
+            told = f"channel {channel.kind} did not answer within {SEND_WITHIN_S:g} s"
+            log.warning("%s", told)
+            # It may have arrived: only a platform that knows it again may be given it again.
+            return Unavailable(told) if channel.idempotent else NoReceipt(told)
         except Exception as error:  # the adapter broke its contract: as good as not sent
-            log.exception("channel %s failed to send", channel.kind)
-            return Refused(f"{type(error).__name__} in channel {channel.kind}")
+            return _broken(channel, error)
+
+
+def _broken(channel: Channel, error: Exception) -> Refused:
+    log.error("channel %s failed to send: %s", channel.kind, trace_of(error))
+    return Refused(f"{type(error).__name__} in channel {channel.kind}")
 
 
 def _key(session_id: str) -> Key:

@@ -9,9 +9,11 @@ import secrets
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.errors import Refused
 from engine.pseudonym import Key
+from streams.disk import not_written
 
 LOG_FILE = "log.sqlite"
 GUARD_FILE = "stepping.guard"
@@ -30,21 +32,25 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def prepare(path: Path) -> None:
-    """Make the directory where there is none. Raises Refused where it cannot be written."""
+    """Make the directory where there is none.
+
+    Raises: Refused where it cannot be written, Unavailable where that is for lack of space.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         probe = path / ".writable"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise Refused(
-            f"data directory {path} cannot be written: {error.strerror}; "
-            "set another with --data, or correct its owner"
-        ) from None
+        fix = "set another with --data, or correct its owner"
+        raise not_written(f"data directory {path}", error, fix=fix) from None
 
 
 def keys(path: Path) -> Keys:
-    """The keys of this directory, made on the first call. Raises Refused where they are damaged."""
+    """The keys of this directory, made on the first call.
+
+    Raises: Refused where they are damaged; Unavailable where there is no space to make them.
+    """
     file = path / KEYS_FILE
     try:
         return msgspec.json.decode(file.read_bytes(), type=Keys)
@@ -57,15 +63,56 @@ def keys(path: Path) -> Keys:
         ) from None
 
 
+def kept_keys(path: Path) -> Keys:
+    """The keys of this directory. Raises Refused where there are none yet, or they are damaged."""
+    if not (path / KEYS_FILE).exists():
+        raise Refused(f"there are no keys in {path} yet: the first start makes them")
+    return keys(path)
+
+
+def rotate(path: Path) -> Keys:
+    """Put a new pseudonym key before those that there are; the keys after it.
+
+    An engine takes it up at its next start: the new key makes new sessions' ids then, and older
+    keys find the sessions that they made.
+
+    Raises: Refused where there are no keys yet, or they are damaged; Unavailable without space.
+    """
+    kept = kept_keys(path)
+    # An id is never used again, so that no session is looked for under another key's id.
+    numbers = (int(key.id[1:]) for key in kept.pseudonyms if key.id[1:].isdecimal())
+    made = _key(max(numbers, default=0) + 1)
+    rotated = replace(kept, pseudonyms=(made, *kept.pseudonyms))
+    _write(path / KEYS_FILE, rotated)
+    return rotated
+
+
 def _make(file: Path) -> Keys:
-    made = Keys(
-        pseudonyms=(Key(id="k1", secret=secrets.token_bytes(KEY_BYTES)),),
-        cookies=secrets.token_bytes(KEY_BYTES),
-    )
-    scratch = file.with_suffix(f".{os.getpid()}")
-    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-        out.write(msgspec.json.encode(made))
-        out.flush()
-        os.fsync(out.fileno())
-    scratch.rename(file)
+    made = Keys(pseudonyms=(_key(1),), cookies=secrets.token_bytes(KEY_BYTES))
+    _write(file, made)
     return made
+
+
+def _key(number: int) -> Key:
+    return Key(id=f"k{number}", secret=secrets.token_bytes(KEY_BYTES))
+
+
+def _write(file: Path, made: Keys) -> None:
+    """Whole or not at all, and durable before anything is named by a new key."""
+    scratch = file.with_suffix(f".{os.getpid()}")
+    try:
+        try:
+            with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+                out.write(msgspec.json.encode(made))
+                out.flush()
+                os.fsync(out.fileno())
+            scratch.rename(file)
+        finally:
+            scratch.unlink(missing_ok=True)
+        directory = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise not_written(str(file), error, fix="correct its owner") from None

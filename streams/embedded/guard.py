@@ -42,18 +42,22 @@ class Guard:
 
 
 class GuardReader:
-    """The same file, read by the parent."""
+    """The same file, read by the parent. Until an engine has made it, nothing is being stepped."""
 
     def __init__(self, path: Path) -> None:
-        self._map = _open(path)
+        self._path = path
+        self._map: mmap.mmap | None = None
 
     def read(self) -> tuple[int, str]:
         """(steps begun, the event being stepped or empty)."""
-        return _read(self._map)
+        if self._map is None:
+            self._map = _find(self._path)
+        return (0, "") if self._map is None else _read(self._map)
 
     def close(self) -> None:
         """The file stays."""
-        self._map.close()
+        if self._map is not None:
+            self._map.close()
 
 
 def _open(path: Path) -> mmap.mmap:
@@ -68,6 +72,15 @@ def _open(path: Path) -> mmap.mmap:
             os.close(handle)
     except OSError as error:
         raise Unavailable(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _find(path: Path) -> mmap.mmap | None:
+    """The file as an engine has made it; None where there is none yet."""
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), SIZE, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):  # it is not there, or empty
+        return None
 
 
 def _read(mapped: mmap.mmap) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from engine import codec
 from engine.crash_points import CrashPoint
-from engine.errors import InvalidRecord, Refused, Unavailable
+from engine.errors import InvalidRecord, Refused, Unavailable, trace_of
 from engine.flow import Flow
 from engine.ids import outcome_event_id
 from engine.limits import CLOCK_SKEW_MAX_MS
@@ -314,7 +314,7 @@ class EmbeddedHost:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.fault = "broken, and about to be restarted"
-            log.critical("the pump died: the process must be restarted", exc_info=error)
+            log.critical("the pump died, the process must be restarted: %s", trace_of(error))
         for waiting in self._recent.values():
             for future in waiting:
                 if not future.done():
@@ -364,6 +364,7 @@ class EmbeddedHost:
             busy=any(pending.kind != "timer" for pending in session.pending),
             person=in_a_persons_hands(flow, session.state),
             frames=self._pipeline.egress.open_replies.frames(session.id),
+            replies=tuple(reply.reply_id for reply in session.open_replies),
         )
 
     async def view(self, session_id: str) -> SessionView | None:

@@ -26,8 +26,11 @@ GIVE_UP = 30
 CALM_S = 60.0
 STOP_MARGIN_S = 5.0
 """Beyond the time that the engine itself may take to stop."""
-FINAL_CODES = frozenset({0, 1, 2, 3, 6})
-"""Exit codes with which the engine says that a restart would end the same way."""
+FINAL_CODES = frozenset({0, 1, 2, 3, 4, 6})
+"""Exit codes with which the engine says that a restart would end the same way.
+
+With 4, too: an engine that lacks something outside tries again by itself, and then gives up.
+"""
 
 
 @dataclass

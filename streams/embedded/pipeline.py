@@ -28,7 +28,7 @@ from engine.ports import (
 from engine.session import Session
 from engine.transcript import expand
 from streams.clock import Deadlines
-from streams.egress import Egress
+from streams.egress import Egress, NoReceipt
 from streams.embedded.store import Store
 from streams.ingress import Taken
 from streams.sessions import Batch, Sessions, activated, first_due
@@ -59,6 +59,7 @@ class Recovered(NamedTuple):
 
 class _Pending(msgspec.Struct):
     kind: str
+    due_ms: int
 
 
 class _Glance(msgspec.Struct):
@@ -217,9 +218,9 @@ class Pipeline:
         requests: list[RunnerRequest] = []
         handed_over: list[Session] = []
         for row in self.store.waiting():
-            self.deadlines.put(row.session_id, row.due_ms)
             try:
                 glance = _glance(row.value.partition(b"\n")[0])
+                self.deadlines.put(row.session_id, first_due(glance.pending))
                 awaits = any(pending.kind != "timer" for pending in glance.pending)
                 person = in_a_persons_hands(flow, glance.state)
                 if not (awaits or person):
@@ -291,7 +292,7 @@ class Pipeline:
         self.egress.confirm()
         self._offset += len(decided.appends)
         for session, _ in decided.batch.stepped.values():
-            self.deadlines.put(session.id, first_due(session))
+            self.deadlines.put(session.id, first_due(session.pending))
 
     # ---- inside ----------------------------------------------------------------------------
 
@@ -334,7 +335,10 @@ class Pipeline:
             if delivery is not None:
                 decided.deliveries[delivery.reply_id] = delivery
             return
-        if isinstance(outcome, Unavailable):
+        ended: tuple[Delivery, Append | None] | None
+        if isinstance(outcome, NoReceipt):
+            ended = self.egress.unknown(call.reply_id, str(outcome), now_ms=now_ms)
+        elif isinstance(outcome, Unavailable):
             ended = self.egress.unavailable(
                 call.reply_id,
                 str(outcome),

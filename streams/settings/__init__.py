@@ -34,6 +34,7 @@ from streams.settings.secret import Secret
 from streams.settings.show import Row, rows
 from streams.settings.skill_tables import skill_tables
 from streams.settings.token import operator_token
+from streams.settings.wrong import WrongSettings
 
 __all__ = [
     "Account",
@@ -50,6 +51,7 @@ __all__ = [
     "Settings",
     "Skills",
     "WebChat",
+    "WrongSettings",
     "check_flow_table",
     "is_loopback",
     "load",

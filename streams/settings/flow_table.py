@@ -7,10 +7,10 @@ change a value.
 
 import msgspec
 
-from engine.errors import Refused
 from streams.settings import files
 from streams.settings.schema import Settings
 from streams.settings.table import Reading, joined
+from streams.settings.wrong import WrongSettings
 
 KEY = "flow.config"
 
@@ -18,8 +18,8 @@ KEY = "flow.config"
 def check_flow_table(settings: Settings, kind: type[msgspec.Struct]) -> None:
     """Check [flow.config] as a record of this type.
 
-    Raises: Refused with a line for each thing that is wrong: file or variable, key, what was found,
-    what is allowed.
+    Raises: WrongSettings with a line for each thing that is wrong: file or variable, key, what was
+    found, what is allowed.
     """
     try:
         msgspec.json.decode(settings.flow.config, type=kind)
@@ -29,4 +29,4 @@ def check_flow_table(settings: Settings, kind: type[msgspec.Struct]) -> None:
         )
         reading.origins += settings.origins  # so that a problem names the place of its value
         reading.section(kind, msgspec.json.decode(settings.flow.config), key=KEY)
-        raise Refused(joined(reading.problems) or f"{KEY}: {error}") from None
+        raise WrongSettings(joined(reading.problems) or f"{KEY}: {error}") from None

@@ -29,6 +29,7 @@ from streams.settings.schema import (
     WebChat,
 )
 from streams.settings.table import Reading, joined
+from streams.settings.wrong import WrongSettings
 
 
 class _AssistantFile(Section, frozen=True):
@@ -61,7 +62,8 @@ def load(
         data_dir: `--data`, which wins over everything else.
 
     Raises:
-        Refused: one line for each thing that is wrong: file, key, what was found, what is allowed.
+        WrongSettings: one line for each thing that is wrong: file, key, what was found, what is
+            allowed.
     """
     directory = files.find_directory(config_dir, env)
     problems: list[str] = []
@@ -78,7 +80,7 @@ def load(
     accounts, fallbacks, warnings = _channels(adapter_raw, adapter)
     problems += assistant.all_problems() + adapter.all_problems(off=_off(adapter_raw))
     if problems:
-        raise Refused(joined(problems))
+        raise WrongSettings(joined(problems))
     origins = assistant.origins + adapter.origins
     server = sections.server
     if data_dir is not None:

@@ -8,7 +8,7 @@ import os
 import secrets
 from pathlib import Path
 
-from engine.errors import Refused
+from streams.disk import not_written
 from streams.settings.schema import Settings
 from streams.settings.secret import Secret
 
@@ -21,7 +21,7 @@ def operator_token(settings: Settings) -> Secret:
 
     Two processes that ask at once get the same one.
 
-    Raises: Refused where the data directory cannot be written.
+    Raises: Refused where the data directory cannot be written, Unavailable where there is no space.
     """
     if settings.operators.token is not None:
         return settings.operators.token
@@ -29,7 +29,8 @@ def operator_token(settings: Settings) -> Secret:
     try:
         return _kept(path) or _make(path)
     except OSError as error:
-        raise Refused(f"the operators' token cannot be kept in {path}: {error.strerror}") from error
+        what, fix = f"the operators' token in {path}", "correct its owner"
+        raise not_written(what, error, fix=fix) from error
 
 
 def _kept(path: Path) -> Secret | None:
@@ -43,9 +44,9 @@ def _kept(path: Path) -> Secret | None:
 def _make(path: Path) -> Secret:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     scratch = path.with_name(f".{FILE_NAME}.{os.getpid()}")
-    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(secrets.token_urlsafe(TOKEN_BYTES) + "\n")
     try:
+        with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(TOKEN_BYTES) + "\n")
         # A link is made whole or not at all, and only one of two processes makes it.
         os.link(scratch, path)
     except FileExistsError:

@@ -18,13 +18,14 @@ import gguf
 import numpy as np
 import pytest
 
+from adapters.logs.sqlite_schema import SCHEMA_VERSION
 from console.exit_codes import ExitCode
 from streams.embedded import LOG_FILE
 from streams.embedded.data_dir import KEYS_FILE
 from tests.host_tests.engines import Engine
 from tests.host_tests.folding import folds
 from tests.host_tests.plugins import installed
-from tests.host_tests.processes import COMMAND, Run, environment
+from tests.host_tests.processes import COMMAND, Run, environment, impatient_parent
 from tests.model_tests import tiny_gguf
 
 AS_ANYBODY = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
@@ -81,24 +82,24 @@ SETTINGS = [
 
 FLOWS = [
     Row(group="flows", wrong="one that does not exist", said="there is no flow 'asistant'",
-        code=ExitCode.FAILED, toml="[flow]\nname = 'asistant'"),
+        code=ExitCode.SETTINGS, toml="[flow]\nname = 'asistant'"),
     Row(group="flows", wrong="a key that its configuration does not have",
-        said="flow.config.setle_s: unknown key.*settle_s", code=ExitCode.FAILED,
+        said="flow.config.setle_s: unknown key.*settle_s", code=ExitCode.SETTINGS,
         toml="[flow.config]\nsetle_s = 3"),
     Row(group="flows", wrong="a number of seconds below zero",
-        said="settle_s: found -3 .*a whole number from 0", code=ExitCode.FAILED,
+        said="settle_s: found -3 .*a whole number from 0", code=ExitCode.SETTINGS,
         toml="[flow.config]\nsettle_s = -3"),
-    Row(group="flows", wrong="a word that a setting does not have", code=ExitCode.FAILED,
+    Row(group="flows", wrong="a word that a setting does not have", code=ExitCode.SETTINGS,
         said='busy: found "stee" .*"queue", "merge", "interrupt", "steer"',
         toml="[flow.config]\nbusy = 'stee'"),
     Row(group="flows", wrong="a plugin's, with a cell that nobody declared",
-        said="stop_requested", code=ExitCode.FAILED, toml="[flow]\nname = 'gaps'"),
+        said="stop_requested", code=ExitCode.SETTINGS, toml="[flow]\nname = 'gaps'"),
 ]  # fmt: skip
 
 
 def skill(wrong: str, said: str, entry: str, target: str = "") -> Row:
     return Row(
-        group="skills", wrong=wrong, said=said, code=ExitCode.FAILED,
+        group="skills", wrong=wrong, said=said, code=ExitCode.SETTINGS,
         env={"AI_ASSISTANT_SKILLS__ENABLED": f'["{entry}"]'},
         skills={entry: f"tests.skill_tests.rogues:{target}"} if target else {},
     )  # fmt: skip
@@ -176,15 +177,15 @@ STORAGE = [
         code=ExitCode.FAILED, make=lambda home: (home / "data" / LOG_FILE).chmod(0o400),
         undo=lambda home: (home / "data" / LOG_FILE).chmod(0o600)),
     Row(group="storage", wrong="a full disk at the start", said="is the disk full",
-        code=ExitCode.UNAVAILABLE,  # which the parent takes for a reason to try again
-        command=("prlimit", "--fsize=4096", *COMMAND, "--engine")),
+        code=ExitCode.UNAVAILABLE,  # after two minutes of trying again, which no test waits for
+        command=("prlimit", "--fsize=4096", *impatient_parent())),
     Row(group="storage", wrong="a file in the directory's place", said="cannot be written",
         code=ExitCode.FAILED, env={"AI_ASSISTANT_DATA": "/dev/null/data"}),
     Row(group="storage", wrong="another program's database", said="a database of something else",
         code=ExitCode.FAILED, make=no_log,
         undo=lambda home: (home / "data/log.kept").rename(home / "data" / LOG_FILE)),
     Row(group="storage", wrong="a log of a newer release", said="schema version 999",
-        code=ExitCode.FAILED, make=newer, undo=lambda home: _version(home, 1)),
+        code=ExitCode.FAILED, make=newer, undo=lambda home: _version(home, SCHEMA_VERSION)),
     Row(group="storage", wrong="a log that is damaged", said="no log file, or damaged",
         code=ExitCode.FAILED, make=lambda home: _spoil(home / "data" / LOG_FILE),
         undo=lambda home: _restore(home / "data" / LOG_FILE)),

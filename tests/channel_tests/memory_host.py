@@ -45,6 +45,7 @@ class MemorySession:
             busy=self.open is not None,
             person=self.person,
             frames=frames,
+            replies=tuple(frame.reply_id for frame in frames),
         )
 
 
@@ -67,6 +68,7 @@ class MemoryHost:
         self.verdicts: list[tuple[str, str]] = []
         self.judgements: list[str] = []  # the request ids of verdicts
         self.stops: list[str] = []
+        self.stopped: list[str] = []  # the replies that stops named
         self.redriven: list[str] = []
         self.ready = True
         self.chat: WebChat | None = None
@@ -102,6 +104,7 @@ class MemoryHost:
     async def stop(self, session_id: str, *, reply_id: str, request_id: str) -> None:
         session = self.known(session_id)
         self.stops.append(request_id)
+        self.stopped.append(reply_id)
         if session.task and session.open and session.open.reply_id == reply_id:
             session.task.cancel()
             self.finish(session, session.open.text, how="stopped")

@@ -5,9 +5,12 @@ beyond one port: the three ports in one object, and the reads that recovery and 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from engine.errors import Conflict, Refused
 from engine.events import Address
@@ -76,6 +79,12 @@ def a_delivery(session_id: str, n: int, state: DeliveryState = "queued") -> Deli
     )
 
 
+def at_default(record: msgspec.Struct) -> list[str]:
+    """Fields that hold their default: whether a log keeps them is not seen by such a record."""
+    fields = msgspec.structs.fields(record)
+    return [one.name for one in fields if getattr(record, one.name) == one.default]
+
+
 class Boom(Exception):
     """Ends a block early."""
 
@@ -88,7 +97,7 @@ def write_everything(log: Storage, owner: Owner, n: int) -> None:
 
 def fill(batch, n: int) -> None:  # type: ignore[no-untyped-def]
     offset = batch.append([an_event(A, n)], at_ms=100 + n)[0]
-    batch.put_sessions([SessionRow(A, b"session after %d" % n, 1_000 + n)])
+    batch.put_sessions([SessionRow(A, b"session after %d" % n, True)])
     batch.put_steps([a_step(A, n, seq=n, offset=offset)], at_ms=200 + n)
     batch.put_deliveries([a_delivery(A, n)])
     batch.put_lines([a_line(A, f"m{n}")])
@@ -277,6 +286,7 @@ class LogSuite:
         later = DeadLetter(
             partition=0, offset=4, session_id=A, error="x", value=b"v", at_ms=3, redriven_ms=9
         )
+        assert at_default(later) == []
         with log.transaction(owner) as batch:
             batch.put_dead_letters([a_letter(4), a_letter(2)])
         with log.transaction(owner) as batch:
@@ -338,22 +348,25 @@ class SessionStoreSuite:
         assert log.sessions(limit=3) == [("s0", b"0"), ("s1", b"1"), ("s2", b"2")]
         assert log.sessions(limit=3, after="s2") == [("s3", b"3")]
 
-    def test_a_deadline_goes_with_the_session_that_has_it(self, log: Storage) -> None:
+    def test_what_waits_is_found_with_its_bytes(self, log: Storage) -> None:
         owner = log.claim(0)
         assert list(log.waiting()) == []
         with log.transaction(owner) as batch:
-            batch.put_sessions([SessionRow(A, b"a", 50), SessionRow(B, b"b")])
-        assert _due(log) == [(A, 50)]
+            batch.put_sessions([SessionRow(A, b"a", True), SessionRow(B, b"b")])
+        assert sorted(log.waiting()) == [SessionRow(A, b"a", True)]
         with log.transaction(owner) as batch:
-            batch.put_sessions([SessionRow(A, b"a", 60), SessionRow(B, b"b", 40)])
-        assert _due(log) == [(A, 60), (B, 40)]
+            batch.put_sessions([SessionRow(A, b"a2", True), SessionRow(B, b"b2", True)])
+        assert sorted(log.waiting()) == [SessionRow(A, b"a2", True), SessionRow(B, b"b2", True)]
         with log.transaction(owner) as batch:
-            batch.put_sessions([SessionRow(A, b"a", 70), SessionRow(A, b"a")])
-        assert _due(log) == [(B, 40)]
-
-
-def _due(log: Storage) -> list[tuple[str, int | None]]:
-    return sorted((row.session_id, row.due_ms) for row in log.waiting())
+            batch.put_sessions([SessionRow(A, b"a3", True), SessionRow(A, b"a4")])
+        assert sorted(log.waiting()) == [SessionRow(B, b"b2", True)]
+        with suppress(Boom), log.transaction(owner) as batch:
+            batch.put_sessions([SessionRow(A, b"a5", True), SessionRow(B, b"b5")])
+            raise Boom
+        assert sorted(log.waiting()) == [SessionRow(B, b"b2", True)]
+        with log.transaction(owner) as batch:
+            batch.put_sessions([SessionRow(A, b"a6"), SessionRow(B, b"b6")])
+        assert sorted(log.waiting()) == []
 
 
 class DeliveriesSuite:
@@ -374,7 +387,7 @@ class DeliveriesSuite:
                 reply_token_expires_ms=4,
             ),
             state="unknown",
-            text=None,
+            text="the end",
             how="stopped",
             author="operator",
             attempt=3,
@@ -383,12 +396,30 @@ class DeliveriesSuite:
             receipted_ms=3,
             platform_ids=("p1", "p2"),
             error="time-out",
+            withdrawn_ms=5,
+        )
+        assert at_default(full) == at_default(full.address) == []
+        bare = Delivery(
+            reply_id=derive(B, "reply", 2),
+            session_id=B,
+            cause=an_event(B, 2).event_id,
+            kind="message",
+            address=a_delivery(B, 2).address,
+            state="queued",
         )
         with log.transaction(log.claim(0)) as batch:
-            batch.put_deliveries([full, a_delivery(B, 2)])
+            batch.put_deliveries([full, bare, a_delivery(B, 3)])
         assert log.delivery(full.reply_id) == full
-        assert log.delivery(derive(B, "reply", 2)) == a_delivery(B, 2)
-        assert log.delivery(derive(B, "reply", 3)) is None
+        assert log.delivery(bare.reply_id) == bare
+        assert log.delivery(derive(B, "reply", 3)) == a_delivery(B, 3)
+        assert log.delivery(derive(B, "reply", 4)) is None
+
+    def test_a_line_comes_back_as_it_was_put(self, log: Storage) -> None:
+        full = Line(session_id=A, id="m1", author="user", text="✓", at_ms=7, n=1, how="expired")
+        assert at_default(full) == []
+        with log.transaction(log.claim(0)) as batch:
+            batch.put_lines([full, a_line(A, "m2")])
+        assert log.lines(A, after=0, limit=9) == [full, replace(a_line(A, "m2"), n=2)]
 
     def test_only_the_queued_and_the_sending_are_undelivered(self, log: Storage) -> None:
         owner = log.claim(0)
@@ -404,9 +435,6 @@ class DeliveriesSuite:
             a_delivery(A, 4),
         ]
         assert log.deliveries_of(B) == [a_delivery(B, 1, "sent"), a_delivery(B, 3, "closed")]
-        with log.transaction(owner) as batch:
-            batch.put_deliveries([a_delivery(B, 1, "queued")])
-        assert [one.reply_id for one in log.undelivered()][1] == derive(B, "reply", 1)
 
     def test_lines_are_numbered_without_gaps_in_each_session(self, log: Storage) -> None:
         owner = log.claim(0)

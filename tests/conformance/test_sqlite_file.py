@@ -18,10 +18,21 @@ from pathlib import Path
 
 import pytest
 
+from adapters.logs.memory import MemoryLog
 from adapters.logs.sqlite import SqliteLog
-from adapters.logs.sqlite_schema import SCHEMA_VERSION
+from adapters.logs.sqlite_schema import APPLICATION_ID, SCHEMA_VERSION
 from engine.errors import Refused
-from tests.conformance.suites import A, a_line, all_of, an_event, write_everything
+from engine.ports import SessionRow
+from tests.conformance.suites import (
+    A,
+    B,
+    a_delivery,
+    a_line,
+    all_of,
+    an_event,
+    write_everything,
+)
+from tests.conformance.test_both_logs import one_by_one
 from tests.conformance.writer import EVENTS_IN_A_BATCH, batches
 
 ROOT = Path(__file__).parents[2]
@@ -203,6 +214,41 @@ def test_a_newer_schema_is_refused_with_both_versions(path: Path) -> None:
     for read_only in (False, True):
         with pytest.raises(Refused, match=f"version {SCHEMA_VERSION + 1} .* {SCHEMA_VERSION}:"):
             SqliteLog(path, read_only=read_only)
+
+
+def test_a_log_of_schema_1_is_brought_up_to_date_and_loses_nothing(path: Path) -> None:
+    _make_schema_1(path)
+    with pytest.raises(Refused, match=r"schema version 1 .* brings it up to date"):
+        SqliteLog(path, read_only=True)
+    expected = MemoryLog()
+    owner = expected.claim(0)
+    for n in (1, 2):
+        write_everything(expected, owner, n)
+    sent, closed = a_delivery(A, 1, "sent"), a_delivery(B, 2, "closed")
+    with expected.transaction(owner) as batch:
+        batch.append([an_event(B, 1)], at_ms=5)
+        batch.put_sessions([SessionRow(B, b"bee")])
+        batch.put_deliveries([a_delivery(A, 1), a_delivery(A, 2)])
+        batch.put_deliveries([a_delivery(B, 1, "sending"), closed, a_delivery(A, 3), sent])
+    log = SqliteLog(path)
+    assert all_of(log) == all_of(expected)
+    assert one_by_one(log) == one_by_one(expected)
+    for each in (log, expected):  # what was open in the old file still is, and is ended once
+        with each.transaction(each.claim(0)) as batch:
+            batch.put_deliveries([a_delivery(B, 1, "sent"), a_delivery(B, 4)])
+            batch.put_sessions([SessionRow(A, b"waits no more")])
+    assert all_of(log) == all_of(expected)
+    log.close()
+    SqliteLog(path, read_only=True).close()
+
+
+def _make_schema_1(path: Path) -> None:
+    """What release 0.1's first tree wrote, as `sqlite3.Connection.iterdump` shows it."""
+    database = sqlite3.connect(path)
+    database.executescript((Path(__file__).parent / "log_schema_1.sql").read_text())
+    database.execute(f"pragma application_id = {APPLICATION_ID}")
+    database.execute("pragma user_version = 1")
+    database.close()
 
 
 def test_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:

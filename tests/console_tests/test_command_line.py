@@ -14,6 +14,7 @@ from console.exit_codes import MEANINGS, ExitCode
 from console.invocation import Assistant, code_of
 from console.shadowing import ROOT
 from engine.errors import Conflict, Divergence, InvalidRecord, Refused, Unavailable
+from streams.settings import WrongSettings
 from tests.console_tests.conftest import Say
 
 
@@ -62,6 +63,7 @@ def test_the_help_holds_the_whole_table_of_exit_codes(ai: Say) -> None:
     [
         (Refused("x"), ExitCode.FAILED),
         (Divergence("x"), ExitCode.FAILED),
+        (WrongSettings("x"), ExitCode.SETTINGS),
         (Unavailable("x"), ExitCode.UNAVAILABLE),
         (InvalidRecord("x"), ExitCode.RECORD),
         (Conflict("x"), ExitCode.IN_USE),

@@ -53,6 +53,7 @@ def test_config_check_and_run_name_the_values_that_a_flow_allows(ai: Say, home: 
     checked = ai("config", "check", **env)
     assert checked.exit_code == ExitCode.SETTINGS
     started = ai("chat", "--once", "hello", **env)
+    assert started.exit_code == ExitCode.SETTINGS
     for part in told:
         assert part in checked.output
         assert part in started.output
@@ -62,12 +63,19 @@ def test_config_check_knows_which_skills_are_installed(ai: Say) -> None:
     result = ai("config", "check", AI_ASSISTANT_SKILLS__ENABLED="summary,sumary")
     assert result.exit_code == ExitCode.SETTINGS
     assert "found 'sumary', which is not installed; allowed: summary" in result.output
+    env = {"AI_ASSISTANT_SKILLS__ENABLED": "sumary", "AI_ASSISTANT_MODEL__KIND": "scripted"}
+    started = ai("chat", "--once", "hello", **env)
+    assert started.exit_code == ExitCode.SETTINGS
+    assert "skills.enabled: skill sumary is not installed" in started.output
 
 
 def test_config_check_knows_which_flows_there_are(ai: Say) -> None:
     result = ai("config", "check", AI_ASSISTANT_FLOW__NAME="asistant")
     assert result.exit_code == ExitCode.SETTINGS
     assert "there is no flow" in result.output
+    env = {"AI_ASSISTANT_FLOW__NAME": "asistant", "AI_ASSISTANT_MODEL__KIND": "scripted"}
+    started = ai("chat", "--once", "hello", **env)
+    assert (started.exit_code, "there is no flow" in started.output) == (ExitCode.SETTINGS, True)
 
 
 def test_config_show_masks_secrets_and_names_origins(ai: Say, home: Path) -> None:

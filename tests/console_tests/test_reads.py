@@ -5,6 +5,7 @@ import pytest
 
 from adapters.logs.memory import MemoryLog
 from console import reads, tracing
+from console.terminal import when
 from console.transcript import entries
 from engine import codec
 from engine.effects import CallModel, CloseReply, Effect
@@ -137,6 +138,23 @@ def session(*, answered: bool) -> Session:
     )
 
 
+def letter(*, of: Event = MESSAGE, offset: int = 1) -> DeadLetter:
+    return DeadLetter(
+        partition=0,
+        offset=offset,
+        session_id=SESSION,
+        error="the process died three times",
+        value=codec.encode(of),
+        at_ms=1_009,
+    )
+
+
+def set_aside(log: MemoryLog, one: DeadLetter) -> MemoryLog:
+    with log.transaction(log.claim(0)) as batch:
+        batch.put_dead_letters([one])
+    return log
+
+
 def log_of(*, stepped: int, delivery: Delivery | None = None) -> MemoryLog:
     """A log in which the message was appended, and `stepped` of the two events were stepped."""
     log = MemoryLog()
@@ -183,19 +201,21 @@ def test_a_message_that_was_not_stepped_stopped_there() -> None:
 
 
 def test_a_message_that_became_a_dead_letter_stopped_there() -> None:
-    log = log_of(stepped=0)
-    letter = DeadLetter(
-        partition=0,
-        offset=1,
-        session_id=SESSION,
-        error="the process died three times",
-        value=codec.encode(MESSAGE),
-        at_ms=9,
-    )
-    with log.transaction(log.claim(0)) as batch:
-        batch.put_dead_letters([letter])
-    assert tracing.trace(log, ASKED).stopped == (
-        "set aside as dead letter 0:1: the process died three times"
+    told = msgspec.structs.replace(SENT, cause=ASKED, kind="message", text="Sorry.")
+    log = set_aside(log_of(stepped=0, delivery=told), letter())
+    for name in (ASKED, ASKED.partition("/")[2], REPLY):
+        assert tracing.find_message(log, name) == ASKED
+    found = tracing.trace(log, ASKED)
+    assert not found.ended
+    assert [(hop.what, hop.at_ms) for hop in found.hops] == [
+        ("appended", 1_001),
+        ("set aside", 1_009),
+        ("marked", 2_303),
+        ("receipted", 2_310),
+    ]
+    assert found.stopped == (
+        f"{when(1_009)} set aside as dead letter 0:1: the process died three times; "
+        "never stepped; `ai-assistant dead-letters redrive 0:1` brings it back"
     )
     (row,) = reads.list_dead_letters(log)
     assert (row.number, row.redriven_ms) == ("0:1", None)
@@ -253,6 +273,41 @@ def test_what_was_not_stepped_yet_stands_in_the_conversation() -> None:
         "Hello?",
         "appended, not yet stepped",
     )
+
+
+def test_a_session_of_which_all_was_set_aside_is_shown_with_the_way_back() -> None:
+    log = set_aside(log_of(stepped=0), letter())
+    assert reads.find_session(log, "234567") == SESSION
+    view = reads.read_session(log, SESSION)
+    assert view.session is None
+    (entry,) = entries(view)
+    assert (entry.author, entry.text, entry.id) == ("person", "Why is the sky blue?", ASKED)
+    assert entry.notes == (
+        f"{when(1_009)} set aside as dead letter 0:1: the process died three times",
+        "never stepped; `ai-assistant dead-letters redrive 0:1` brings it back",
+    )
+
+
+def test_what_was_set_aside_in_a_living_session_does_not_look_as_if_it_waits() -> None:
+    log = log_of(stepped=2)
+    late = event(
+        message_event_id(SESSION, "web", message_id="m2"),
+        MessageReceived(message_id="m2", text="Hello?", address=ADDRESS),
+        at_ms=3_000,
+    )
+    with log.transaction(log.claim(0)) as batch:
+        (offset,) = batch.append([Append(SESSION, late.id, codec.encode(late))], at_ms=3_000)
+    taken_again = msgspec.structs.replace(letter(of=late, offset=offset), redriven_ms=4_000)
+    set_aside(log, taken_again)
+    last = entries(reads.read_session(log, SESSION))[-1]
+    assert (last.text, last.notes[-1]) == ("Hello?", f"taken again at {when(4_000)}")
+
+
+def test_a_dead_letter_that_cannot_be_read_stands_in_its_session() -> None:
+    rubbish = msgspec.structs.replace(letter(), value=b"{")
+    (entry,) = entries(reads.read_session(set_aside(log_of(stepped=0), rubbish), SESSION))
+    assert (entry.author, entry.text, entry.at_ms) == ("", "", 1_009)
+    assert entry.notes[-1].startswith("it cannot be taken again")
 
 
 def test_sessions_are_listed_with_what_was_said_last() -> None:

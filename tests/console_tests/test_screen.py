@@ -59,6 +59,18 @@ def test_an_answer_that_was_stopped_says_so(capsys: Shown) -> None:
     assert capsys.readouterr().out == "assistant> The sk\n(stopped)\n"
 
 
+def test_a_message_that_came_too_late_says_that_nobody_answers_it(capsys: Shown) -> None:
+    screen = Screen()
+    screen.typed("m1")
+    screen.see(line("typed here", author="user", line_id="m1", how="expired"))
+    screen.see(line("from the page", author="user", line_id="m2", how="expired"))
+    assert capsys.readouterr().out == (
+        "·> not answered, more than a day late: typed here\n"
+        "you> from the page\n"
+        "·> not answered, more than a day late: from the page\n"
+    )
+
+
 def test_a_person_taking_over_and_errors_are_told(capsys: Shown) -> None:
     screen = Screen()
     for seen in (state(busy=True), state(busy=False, person=True)):

@@ -205,7 +205,15 @@ def test_a_dead_letter_is_listed_taken_again_and_answered(engine: Engine) -> Non
     (letter,) = json.loads(engine.ai("dead-letters", "list", "--json").stdout)
     assert (letter["number"], letter["redriven_ms"]) == ("0:1", None)
     assert "three times" in engine.ai("dead-letters", "list").stdout
-    assert engine.ai("trace", LOST).exit_code == 1
+    traced = engine.ai("trace", LOST)
+    assert (traced.exit_code, "dead-letters redrive 0:1` brings it back" in traced.stdout) == (
+        1,
+        True,
+    )
+    shown = engine.ai("sessions", "show", LOST_SESSION)
+    assert "state    none: nothing of it was stepped" in shown.stdout
+    assert "dead-letters redrive 0:1` brings it back" in shown.stdout
+    assert json.loads(engine.ai("sessions", "show", LOST_SESSION, "--json").stdout)["state"] == ""
     unknown = engine.ai("dead-letters", "redrive", "0:99")
     assert (unknown.exit_code, "no dead letter '0:99'" in unknown.stderr) == (1, True)
     assert engine.ai("dead-letters", "redrive", letter["number"]).exit_code == 0
@@ -217,10 +225,33 @@ def test_a_dead_letter_is_listed_taken_again_and_answered(engine: Engine) -> Non
     said = [(e["author"], e["text"]) for e in json.loads(shown.stdout)["entries"] if e["author"]]
     assert said[-2:] == [("person", "I was lost"), ("bot", "I was lost")]
     traced = json.loads(engine.ai("trace", LOST, "--json").stdout)
-    assert [hop["what"] for hop in traced["hops"]][:3] == ["appended", "redriven", "stepped"]
+    assert [hop["what"] for hop in traced["hops"]][:4] == [
+        "appended",
+        "set aside",
+        "redriven",
+        "stepped",
+    ]
     assert (traced["ended"], traced["disposition"]) == (True, "answered")
     (letter,) = json.loads(engine.ai("dead-letters", "list", "--json").stdout)
     assert letter["redriven_ms"] is not None
+
+
+def test_a_new_key_is_made_beside_a_running_assistant_which_is_to_be_restarted(
+    engine: Engine,
+) -> None:
+    (first,) = json.loads(engine.ai("keys", "list", "--json").stdout)
+    assert first == {"id": "k1", "current": True}
+    rotated = engine.ai("keys", "rotate")
+    assert (rotated.exit_code, rotated.stdout) == (
+        0,
+        "key k2 names new conversations from the next start on\n",
+    )
+    assert "restart it" in rotated.stderr
+    listed = engine.ai("keys", "list").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == ["KEY", "k2", "k1"]
+    engine.ai("chat", "--new", "--once", "which key?")  # it goes on with the keys it has
+    (newest, *_) = json.loads(engine.ai("sessions", "list", "--json").stdout)
+    assert newest["session_id"].split(":")[2] == "k1"
 
 
 def test_doctor_knows_the_running_assistant(engine: Engine) -> None:

@@ -58,7 +58,7 @@ def _value(info: inspect.Type, personal: str, *, marked: bool) -> Any:
         case inspect.BoolType():
             return True
         case inspect.BytesType():
-            return b""
+            return personal.encode() if marked else b""
         case inspect.LiteralType():
             return info.values[0]
         case _:

@@ -1,5 +1,6 @@
-"""The codec: what is read or refused, masked or sealed, and how old forms are read."""
+"""The codec: what is read or refused, sealed or told, and how old forms are read."""
 
+from base64 import b64encode
 from hashlib import blake2b
 from typing import Any
 
@@ -12,6 +13,7 @@ from engine import codec, upcast
 from engine.errors import InvalidRecord
 from engine.events import Event
 from engine.limits import EVENT_BYTES_MAX
+from engine.ports import DeadLetter
 from tests.engine_laws.records import fields_of, records
 from tests.engine_laws.strategies import Outcome, Play, Say, Wait
 from tests.engine_laws.table_flow import TableFlow
@@ -141,7 +143,9 @@ def test_an_old_session_keeps_its_memory_and_its_data(monkeypatch: pytest.Monkey
 
 
 SECRET = "ann@example.org says so"
-PERSONAL = [r for r in records(SECRET) if SECRET.encode() in codec.encode(r)]
+WRITTEN = (SECRET.encode(), b64encode(SECRET.encode()))
+"""As text, and in a record that was kept as it was read."""
+PERSONAL = [r for r in records(SECRET) if any(form in codec.encode(r) for form in WRITTEN)]
 PERSONAL_NAMES = {"text", "prompt", "user", "bot", "quoted", "sender", "conversation"}
 
 
@@ -153,8 +157,50 @@ def test_what_a_person_wrote_or_is_called_is_marked_wherever_it_stands() -> None
 
 @pytest.mark.parametrize("record", PERSONAL, ids=lambda r: type(getattr(r, "body", r)).__name__)
 def test_nothing_personal_is_left_in_a_masked_or_sealed_record(record: msgspec.Struct) -> None:
-    assert SECRET not in str(codec.mask(record))
-    assert SECRET.encode() not in codec.encode(record, _seal)
+    for sealed in (codec.encode(record, _seal), codec.encode(record, lambda *_: "hidden")):
+        assert not any(form in sealed for form in WRITTEN)
+
+
+def test_a_dead_letter_and_its_value_are_marked_whole() -> None:
+    assert DeadLetter in {type(record) for record in PERSONAL}
+    letters = [
+        DeadLetter(partition=0, offset=n, session_id="s", error="", value=EVENT[n:], at_ms=1)
+        for n in (1, 2)
+    ]
+    identities: list[str] = []
+    for letter in letters:
+        codec.encode(letter, lambda identity, path, text: identities.append(identity) or text)
+    assert len(set(identities)) == len(letters)
+
+
+WRONG = tuple(
+    msgspec.json.encode({**msgspec.json.decode(EVENT), **change})
+    for change in (
+        {"body": {"type": SECRET}},
+        {"body": {"type": f"{SECRET}' - at `$.x"}},
+        {"body": {"type": "ModelFailed", "reason": SECRET}},
+        {"schema": SECRET},
+        {"schema": [SECRET]},
+        {"at_ms": SECRET},
+        {SECRET: SECRET, "body": SECRET},
+    )
+)
+
+
+@pytest.mark.parametrize("wrong", [*WRONG, SECRET.encode(), EVENT[:-1] + SECRET.encode()])
+def test_an_error_quotes_nothing_of_the_record(wrong: bytes) -> None:
+    for unseal in (None, lambda identity, path, text: text):
+        with pytest.raises(InvalidRecord) as caught:
+            codec.decode_event(wrong, unseal)
+        assert "ann@" not in str(caught.value)
+        assert len(str(caught.value)) > len("event: ")
+
+
+def test_an_error_names_the_field_that_is_wrong() -> None:
+    with pytest.raises(InvalidRecord, match=r"^event: Invalid value - at `\$\.body\.type`$"):
+        codec.decode_event(WRONG[0])
+    with pytest.raises(InvalidRecord, match=r"^event: Invalid enum value - at `\$\.body\.reason`$"):
+        codec.decode_event(WRONG[2])
 
 
 def test_what_was_sealed_can_be_opened_and_is_the_same_record() -> None:

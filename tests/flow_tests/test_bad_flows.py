@@ -1,13 +1,13 @@
 """What is wrong with a flow is found when it is loaded, and named with its row and its fix."""
 
-import random
+import textwrap
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
 
-from engine.errors import Refused
+from engine.errors import InvalidRecord, Refused
 from engine.turn import Turn
 from statemachines.flow import Flow, FlowConfig, FlowData, FlowError
 
@@ -66,7 +66,7 @@ class Good(Flow):
         turn.new_dialog()
 
     def ask_far_away(self, turn: Turn) -> None:
-        random.choice(turn)  # type: ignore[arg-type]
+        textwrap.dedent(turn)  # type: ignore[arg-type]
 
     def is_long(self, turn: Turn) -> bool:
         return len(turn.text) > 9
@@ -107,6 +107,10 @@ class Setlike(FlowData, frozen=True, kw_only=True):
 
 class Floating(FlowData, frozen=True, kw_only=True):
     score: float = 0.0
+
+
+class Choice(FlowData, frozen=True, kw_only=True):
+    kind: Literal["annual", "sick"] = "annual"
 
 
 class Mutable(FlowData, frozen=True, kw_only=True):
@@ -437,7 +441,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "a turn given away": (
         {"transitions": [row(before="ask_far_away")]},
-        "hands the turn to random.choice",
+        "hands the turn to textwrap.dedent",
         "plain functions",
     ),
     # ---- data
@@ -490,6 +494,13 @@ def test_a_wrong_name_is_found_when_the_class_is_made() -> None:
 def test_a_configuration_value_of_the_wrong_type_is_refused() -> None:
     with pytest.raises(Refused, match="wait_s"):
         Good(Good.Config(wait_s="soon"))
+
+
+def test_an_error_about_written_data_quotes_nothing_of_it() -> None:
+    flow = type("Choosing", (Good,), {"Data": Choice})()
+    with pytest.raises(InvalidRecord, match=r"^data of good: .* - at `\$\.kind`$") as caught:
+        flow.decode_data(b'{"kind":"what a person wrote"}')
+    assert "person" not in str(caught.value)
 
 
 def test_a_flow_holds_nothing() -> None:

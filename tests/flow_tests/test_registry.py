@@ -180,6 +180,31 @@ def test_two_flows_of_one_name_and_version_are_refused(
         registry.find("leave_request")
 
 
+@pytest.mark.parametrize(
+    ("source", "raised"),
+    [
+        ("import a_package_that_is_not_there", "ModuleNotFoundError"),
+        ("raise ValueError('the plugin is of another version')", "ValueError"),
+        ("raise SystemExit(0)", "SystemExit"),
+        ("", "AttributeError"),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_is_refused_by_name_and_with_the_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, raised: str
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "broken_plugin", raising=False)
+    installed(tmp_path, name="broken")
+    (tmp_path / "broken_plugin.py").write_text(source)
+    with pytest.raises(Refused) as refused:
+        registry.find("assistant")
+    assert str(refused.value) == (
+        "the flow plugin broken = broken_plugin:Walk of package broken-plugin 1.0 cannot be "
+        f"imported: it raised {raised}. Correct or uninstall that package; "
+        '`python -c "import broken_plugin"` shows where it fails'
+    )
+
+
 def test_an_entry_that_is_no_flow_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,20 @@ def test_what_did_not_arrive_is_tried_again_with_growing_pauses_and_then_fails()
     assert hop.waiting == 0
 
 
+def test_what_was_called_for_without_an_answer_is_unknown_and_the_next_goes() -> None:
+    hop = egress()
+    for reply in ("1", "2"):
+        send(hop, reply)
+    marked(hop, 0)
+    ended = hop.unknown("1", "no answer within 30 s", now_ms=9)
+    assert ended is not None
+    delivery, event = ended
+    assert (delivery.state, delivery.receipted_ms) == ("unknown", 9)
+    assert (told(event).state, told(event).detail) == ("unknown", "no answer within 30 s")
+    assert marked(hop, 9) == ["2"]
+    assert hop.unknown("1", "again", now_ms=10) is None
+
+
 def test_a_platform_that_names_its_pause_gets_it() -> None:
     hop = egress()
     send(hop, "1")

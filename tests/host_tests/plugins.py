@@ -4,7 +4,7 @@ from pathlib import Path
 
 ENTRY_POINTS = {
     "ai_assistant.flows": {
-        "rogue": "tests.host_tests.rogue_flow:Rogue",
+        "rogue": "tests.host_tests.rogue_plugin:Rogue",
         "gaps": "tests.host_tests.gaps_flow:Gaps",
     },
     "ai_assistant.skills": {},

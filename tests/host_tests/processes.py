@@ -34,6 +34,21 @@ def environment(home: Path, *path: Path, **settings: str) -> dict[str, str]:
     }
 
 
+IMPATIENT = (
+    sys.executable,
+    "-P",
+    "-c",
+    "import console.serving; console.serving.START_PAUSES_S = (0.1, 0.1, 0.1)\n"
+    "from console.commands import assistant; assistant(['run', '--engine'])",
+)
+"""The engine, which does not try for two minutes to start but four times."""
+
+
+def impatient_parent() -> tuple[str, ...]:
+    """The command of a parent with such an engine."""
+    return (sys.executable, "-m", "tests.host_tests.processes", "10", *IMPATIENT)
+
+
 class Run:
     """A started assistant. `url` is there once it listens."""
 

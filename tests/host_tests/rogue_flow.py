@@ -1,8 +1,5 @@
 """The assistant with a callback that does what a callback must not: by the text of the message."""
 
-import os
-import signal
-
 from engine.turn import Turn
 from statemachines.assistant import Assistant
 from statemachines.assistant_config import AssistantConfig
@@ -40,4 +37,9 @@ def misbehave(text: str) -> None:
         case "die":
             raise Died
         case "be killed":
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill()
+
+
+def kill() -> None:
+    """What the load check lets no flow do; `rogue_plugin` gives it to this one all the same."""
+    raise NotImplementedError

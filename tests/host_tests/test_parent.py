@@ -107,7 +107,7 @@ def supervise(
             signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("code", [0, 1, 2, 3, 6])
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 6])
 def test_a_child_that_says_that_a_restart_helps_nobody_is_not_restarted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:

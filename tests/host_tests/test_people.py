@@ -8,7 +8,7 @@ from engine.crash_points import CrashPoint
 from engine.effects import Forward, Withdraw
 from engine.errors import Refused, Unavailable
 from engine.ports import Delivery, Receipt
-from models.scripted import Rule, ScriptedModel
+from models.scripted import WAITS, Rule, ScriptedModel
 from tests.host_tests.engines import Engine, eventually
 from tests.host_tests.folding import dispositions, folds, opened, steps_of
 
@@ -178,3 +178,17 @@ async def test_stop_ends_the_reply_where_it_is_and_feedback_changes_nothing(data
     # Without ids two verdicts count once each; with ids the way back to the first one counts, too.
     assert [record.note for record in steps_of(data, session)].count("ignored") == 2 + 3
     folds(data)
+
+
+async def test_what_a_person_may_stop_is_named_before_anything_of_it_is_shown(data: Path) -> None:
+    async with Engine(data, model=ScriptedModel(WAITS)) as engine:
+        session_id = await engine.say("wait 400 ms")
+        view = await engine.host.view(session_id)
+        assert view is not None
+        (reply,) = view.replies
+        assert view.frames == ()
+        await engine.gateway.stop(session_id, reply_id=reply, request_id="request-1")
+        view = await engine.host.view(session_id)
+        assert view is not None
+        assert (view.replies, view.busy) == ((), False)
+    assert dispositions(data) == ["answered"]

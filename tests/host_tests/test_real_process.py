@@ -8,8 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from console.exit_codes import ExitCode
 from streams.embedded import LOG_FILE
 from tests.channel_tests.clients import Client, person
+from tests.flow_tests.test_registry import installed
 from tests.host_tests.folding import dispositions, folds
 from tests.host_tests.processes import Run, environment
 
@@ -38,6 +40,24 @@ async def test_a_disk_that_is_full_and_has_space_again(tmp_path: Path) -> None:
         assert run.stop() == 0
     assert dispositions(run.data) == ["answered", "answered"]
     folds(run.data)
+
+
+def test_a_wrong_setting_of_the_flow_ends_both_processes_with_the_code_for_settings(
+    tmp_path: Path,
+) -> None:
+    with Run(environment(tmp_path, AI_ASSISTANT_FLOW__CONFIG__BUSY="stee")) as run:
+        assert run.ended() == ExitCode.SETTINGS
+        assert run.said.count('flow.config.busy): found "stee"') == 1
+        assert "restarting it" not in run.said
+
+
+def test_a_flow_plugin_that_cannot_be_imported_ends_them_with_it_too(tmp_path: Path) -> None:
+    installed(tmp_path, name="broken")
+    (tmp_path / "broken_plugin.py").write_text("raise ValueError('of another version')")
+    with Run(environment(tmp_path, tmp_path)) as run:
+        assert run.ended() == ExitCode.SETTINGS
+        assert "the flow plugin broken = broken_plugin:Walk of package broken-plugin" in run.said
+        assert "Traceback" not in run.said
 
 
 async def test_a_stop_finishes_the_answer_and_the_next_start_shows_it(tmp_path: Path) -> None:

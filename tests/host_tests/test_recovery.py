@@ -10,7 +10,6 @@ from engine.crash_points import CrashPoint
 from engine.errors import Unavailable
 from engine.ports import SessionRow, SessionView
 from models.scripted import Rule, ScriptedModel
-from streams.sessions import first_due
 from tests.host_tests.engines import PERSON, Engine, eventually
 from tests.host_tests.folding import dispositions, folds, opened
 from tests.host_tests.rogue_flow import Died
@@ -147,7 +146,7 @@ async def test_a_session_that_cannot_be_read_harms_nobody_else(data: Path) -> No
 def _row(engine: Engine, session_id: str) -> SessionRow:
     value = engine.host._store.get(session_id)
     assert value is not None
-    return SessionRow(session_id, value, first_due(codec.decode_session(value)))
+    return SessionRow(session_id, value, bool(codec.decode_session(value).pending))
 
 
 async def test_nothing_is_taken_before_the_start_or_after_the_stop(data: Path) -> None:

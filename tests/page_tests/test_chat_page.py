@@ -88,6 +88,18 @@ async def test_stop_ends_a_reply_and_says_so(open_page: Open, host: MemoryHost) 
     await expect(page.locator(".streaming")).to_have_count(0)
 
 
+async def test_a_stop_before_the_first_frame_names_the_reply_that_it_means(
+    open_page: Open, host: MemoryHost
+) -> None:
+    page = await open_page()
+    host.pace_s = 60  # the model has shown nothing yet
+    await say(page, "think about it")
+    await page.click("#stop")
+    await expect(page.locator(".lines .how.stopped")).to_have_text("Stopped")
+    (line,) = [one for s in host.sessions.values() for one in s.lines if one.author == "bot"]
+    assert host.stopped == [line.id]
+
+
 async def test_a_reload_shows_the_conversation_the_open_reply_and_the_draft(
     open_page: Open, host: MemoryHost
 ) -> None:

@@ -49,6 +49,12 @@ TOML = {
     ),
     "no language": ("[model]\nlanguages = []", ["model.languages", "at least one"]),
     "a language's long name": ("[model]\nlanguages = ['english']", ["a list of languages like"]),
+    "a language with its country": (
+        "[model]\nlanguages = ['zh-CN']",
+        ["model.languages", "a list of languages like"],
+    ),
+    "a language in capitals": ("[model]\nlanguages = ['RU']", ["a list of languages like"]),
+    "any language": ("[model]\nlanguages = ['*']", ["a list of languages like"]),
     "a number as token": ("[operators]\ntoken = 12345", ["operators.token", "a whole number"]),
     "a date in the flow's table": ("[flow.config]\nsince = 2026-01-01", ["flow.config", "a date"]),
     "a skill twice": ("[skills]\nenabled = ['a', 'a']", ["skills.enabled", "twice"]),

@@ -191,6 +191,16 @@ def test_without_a_usable_answer_the_summary_is_of_the_texts_sentences(
     assert len(prompts) == 1
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_models_summary_too_is_at_most_30_percent_of_the_text(name: str) -> None:
+    text = ALL[name]
+    most = int(0.3 * len(text))
+    skill, _ = with_model(f"  {'x' * most}\n", "en", "zh")
+    assert skill.execute(text) == "x" * most
+    skill, _ = with_model("x" * (most + 1), "en", "zh")
+    assert skill.execute(text) == summarise(text)
+
+
 def test_of_a_very_long_text_the_model_gets_the_best_sentences() -> None:
     text = "\n\n".join(f"{NEWS_EN} This is part {n} of it." for n in range(12))
     skill, prompts = with_model("short", "en")
@@ -213,8 +223,20 @@ def test_of_a_very_long_text_the_model_gets_the_best_sentences() -> None:
         ("会議は金曜日です。よろしくお願いします。", "ja"),
         ("회의는 금요일입니다.", "ko"),
         ("Встреча будет в пятницу.", "ru"),
+        ("请总结一下季度报告", "zh"),
+        ("今天天气", "zh"),
+        ("我们用Kubernetes部署", "zh"),
+        ("请 summarise 报告", "zh"),
+        ("これはテストです", "ja"),
+        ("これは試験です", "ja"),
+        ("Привет, как дела?", "ru"),
+        ("Summarise the quarterly report.", ""),  # one common word is too few to tell
+        ("naïve café, Straße", ""),
+        ("hello", ""),
+        ("ສະບາຍດີ", ""),
         ("Müller Schmidt Meyer Krause", ""),
         ("12345 !!!", ""),
+        ("12:30 🎉 !!!", ""),
         ("", ""),
     ],
 )

@@ -1,0 +1,131 @@
+"""What a flow's own code must not do: look at a clock, leave it to chance, or touch the world.
+
+Stage of the load check, beside the table's: it reads the text of the flow's module and of the
+project modules that it imports, and runs none of it. A step that is folded again must give the same
+bytes on any machine, years later; what this finds would not. It is no jail: code that means to hide
+what it does can.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+from functools import cache
+
+from statemachines import digest
+from statemachines.table import Finding
+
+_CLOCK = "take the time from turn.now_ms: the event's own, and the same when it is folded again"
+_CHANCE = "derive it from turn.event.id: unique, and the same when it is folded again"
+_PROCESS = "it differs from process to process: use the value itself"
+_SETTING = "make it a field of the flow's Config"
+_WORLD = "ask for it with a request, such as turn.run_skill: a step performs nothing itself"
+_HIDDEN = "import by name and call directly: the load check must see it"
+
+_MODULES: Mapping[str, str] = {
+    **dict.fromkeys(("time", "sched"), _CLOCK),
+    **dict.fromkeys(("random", "secrets", "uuid"), _CHANCE),
+    **dict.fromkeys(("getpass", "locale", "os", "platform"), _SETTING),
+    **dict.fromkeys(("builtins", "ctypes", "importlib", "pkgutil", "runpy"), _HIDDEN),
+    **dict.fromkeys(
+        (
+            "aiohttp", "asyncio", "concurrent", "fcntl", "ftplib", "glob", "http.client", "httpx",
+            "logging", "mmap", "multiprocessing", "pathlib", "queue", "requests", "select",
+            "selectors", "shutil", "signal", "smtplib", "socket", "sqlite3", "ssl", "subprocess",
+            "tempfile", "threading", "urllib.request", "urllib3", "websockets",
+        ),
+        _WORLD,
+    ),
+}  # fmt: skip
+"""Modules that no flow imports. `datetime` is not among them: to read a date is pure."""
+
+_BUILTINS: Mapping[str, str] = {
+    **dict.fromkeys(("open", "input"), _WORLD),
+    **dict.fromkeys(("id", "hash"), _PROCESS),
+    **dict.fromkeys(("__import__", "eval", "exec"), _HIDDEN),
+}
+_CALLS: Mapping[str, str] = dict.fromkeys(
+    (
+        "datetime.date.today",
+        "datetime.datetime.now",
+        "datetime.datetime.today",
+        "datetime.datetime.utcnow",
+    ),
+    _CLOCK,
+)
+
+
+def check(module: str) -> Iterator[Finding]:
+    """What is impure in a flow's module and in the project modules that it imports, by line."""
+    for name in sorted(digest.modules(module)):
+        for line, problem, fix in _impure(name):
+            yield Finding(where=f"{name}, line {line}", problem=problem, fix=fix)
+
+
+@cache
+def _impure(module: str) -> tuple[tuple[int, str, str], ...]:
+    """(line, problem, fix), in order."""
+    tree = ast.parse(digest.source(module))
+    meant = dict(_imported(tree))
+    own = {*meant, *_bound(tree)}
+    found: set[tuple[int, str, str]] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import() | ast.ImportFrom(level=0):
+                named = {prefix for name in _names(node) for prefix in _prefixes(name)}
+                for name in named & _MODULES.keys():
+                    found.add((node.lineno, f"imports {name}", _MODULES[name]))
+            case ast.Name(id=name, ctx=ast.Load()) if name in _BUILTINS and name not in own:
+                found.add((node.lineno, f"uses {name}()", _BUILTINS[name]))
+            case ast.Attribute() if (called := _dotted(node, meant)) in _CALLS:
+                found.add((node.lineno, f"uses {called}()", _CALLS[called]))
+    return tuple(sorted(found))
+
+
+def _names(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    """All that the statement may name; `from package import module` names a module, too."""
+    base = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+    for alias in node.names:
+        yield f"{base}{alias.name}"
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    for length in range(1, len(parts) + 1):
+        yield ".".join(parts[:length])
+
+
+def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Each name that an import makes, and what it stands for."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                first = alias.name.partition(".")[0]
+                yield (alias.asname, alias.name) if alias.asname else (first, first)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+
+
+def _bound(node: ast.AST, *, of_class: bool = False) -> Iterator[str]:
+    """Names to which the module gives a meaning of its own; members of a class are none."""
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) if not of_class:
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()) if not of_class:
+                yield name
+            case ast.arg(arg=name):
+                yield name
+        inside = of_class and not isinstance(child, ast.FunctionDef | ast.Lambda)
+        yield from _bound(child, of_class=inside or isinstance(child, ast.ClassDef))
+
+
+def _dotted(node: ast.expr, meant: Mapping[str, str]) -> str:
+    """What `a.b.c` stands for; empty for what is no such chain of names that an import begins."""
+    match node:
+        case ast.Name(id=name):
+            return meant.get(name, "")
+        case ast.Attribute(value=value, attr=attr):
+            before = _dotted(value, meant)
+            return f"{before}.{attr}" if before else ""
+        case _:
+            return ""
