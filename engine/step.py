@@ -14,7 +14,8 @@ record or a callback: any error throws the scratch away, and `step_failed` runs 
 
 import msgspec
 
-from engine import codec, seen
+from engine import codec
+from engine.admission import admit, stops_nothing
 from engine.effects import Cancel, CloseReply
 from engine.errors import InvalidRecord
 from engine.events import (
@@ -39,17 +40,13 @@ from engine.flow import Cell, Flow
 from engine.ids import derive
 from engine.limits import (
     EFFECT_BYTES_MAX,
-    MESSAGE_AGE_MAX_MS,
     MICROSTEPS_MAX,
     QUEUE_BYTES_MAX,
     QUEUE_MAX,
-    SEEN_MAX,
     SESSION_BYTES_MAX,
 )
 from engine.session import Microstep, Pending, Session, Step, StepRecord
 from engine.turn import Turn
-
-_HOUR_MS = 3_600_000
 
 TRIGGERS: dict[type, str] = {
     MessageReceived: "message_received",
@@ -94,7 +91,7 @@ def step(flow: Flow, session: Session, event: Event) -> Step:
 
 
 def _apply(turn: Turn) -> str:
-    note = _admit(turn)
+    note = admit(turn)
     event = turn.wake
     if not note and isinstance(event.body, FlowActivated):
         _migrate(turn)
@@ -111,59 +108,7 @@ def _settle(turn: Turn) -> None:
         pass
 
 
-# ---- dedupe and expiry -------------------------------------------------------------------------
-
-
-def _admit(turn: Turn) -> str:
-    """Why the event changes nothing that a ClockReached would not; empty where it does."""
-    event = turn.wake
-    body = event.body
-    if isinstance(body, OUTCOMES):
-        # A request resolves once: what is not pending any more, or never was, is late.
-        known = any(p.effect_id == event.effect for p in turn.pending if p.kind != "timer")
-        return "" if known else "late"
-    if isinstance(body, ClockReached):
-        return ""
-    # A redrive is its message, brought by a person: whichever comes first is taken. Both would be
-    # two dispositions of one message; one that failed or expired has had its own.
-    identity = message_id(event)
-    if seen.contains(turn.seen, identity):
-        return "duplicate"
-    if isinstance(body, StopRequested) and _stops_nothing(turn, body):
-        return "late"
-    full = isinstance(body, MessageReceived) and seen.full(turn.seen, SEEN_MAX, now_ms=turn.now_ms)
-    turn.seen = seen.add(turn.seen, identity, now_ms=turn.now_ms)
-    if isinstance(body, Redriven) and turn.address is None:
-        turn.address = body.message.address  # its first copy was set aside, unstepped
-    if isinstance(body, MessageReceived):
-        if event.sent_ms is not None and turn.now_ms - event.sent_ms > MESSAGE_AGE_MAX_MS:
-            turn.dispose(identity, "expired")
-            return "expired"
-        turn.address = body.address
-    if full:
-        _refuse(turn, identity)
-        return "refused"
-    return ""
-
-
-def _stops_nothing(turn: Turn, stop: StopRequested) -> bool:
-    """Whether the reply that the person wanted to stop has ended: another one is not meant."""
-    if not stop.reply_id:
-        return False
-    return all(reply.reply_id != stop.reply_id for reply in turn.open_replies)
-
-
-def _refuse(turn: Turn, message: str) -> None:
-    """More messages than a session takes: this one ends, and its person is told once an hour.
-
-    That they were told is remembered where the messages are. What is refused counts, too: a flood
-    has to stop before messages are taken again.
-    """
-    turn.dispose(message, "refused", note=f"more than {SEEN_MAX} events in 25 h")
-    told = derive(turn.session.id, "told of refusals", turn.now_ms // _HOUR_MS)
-    if not seen.contains(turn.seen, told):
-        turn.seen = seen.add(turn.seen, told, now_ms=turn.now_ms)
-        turn.send(turn.flow.queue_full)
+# ---- migration ----------------------------------------------------------------------------------
 
 
 def _migrate(turn: Turn) -> None:
@@ -223,7 +168,7 @@ def _offer(turn: Turn, event: Event) -> str:
         turn.answered = request
         if isinstance(body, FAILURES):
             turn.failure = body.reason
-    elif isinstance(body, StopRequested) and _stops_nothing(turn, body):
+    elif isinstance(body, StopRequested) and stops_nothing(turn, body):
         turn.seen = turn.session.seen  # what was due with it ended the reply: it is late, too
         return "late"
     trigger = TRIGGERS[type(body)]
@@ -437,7 +382,7 @@ def _scratch_after(broken: Turn) -> Turn:
     flow, event, origin = broken.flow, broken.wake, broken.origin
     turn = Turn(flow, broken.session, event=event, now_ms=broken.now_ms)
     turn.origin = derive(turn.session.id, "failed", origin)
-    note = _admit(turn)
+    note = admit(turn)
     if isinstance(event.body, FlowActivated):
         turn.state = flow.initial
         turn.put_data(flow.new_data())

@@ -29,6 +29,7 @@ WINDOWS = (
     CrashPoint.STEP_COMMIT,
     CrashPoint.MARK_CALL,
     CrashPoint.CALL_RECEIPT,
+    CrashPoint.OUTCOME_APPEND,
 )
 STAY_MS = 20
 AIM_WITHIN_S = 3.0
