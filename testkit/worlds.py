@@ -1,0 +1,151 @@
+"""What every world gives: it takes stimuli, comes to rest, and shows what is to be judged.
+
+A world runs one list of stimuli on one build of the engine: the pure step, the simulator, or a host
+on a real log. The judges (`testkit.laws`) see only the `Evidence`: what clients saw, what the
+platform was asked, and what the logs hold.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.flow import Flow
+from engine.ports import DeadLetter, Delivery, LogRecord, StepRow
+from testkit.stimuli import AnyStimulus
+
+
+class Logged(Protocol):
+    """The reads of one partition's log; `adapters.logs.memory` and `adapters.logs.sqlite` fit."""
+
+    def read(self, partition: int, *, after: int, limit: int) -> Sequence[LogRecord]: ...
+    def watermark(self, partition: int) -> int: ...
+    def head(self, partition: int) -> int: ...
+    def get(self, session_id: str) -> bytes | None: ...
+    def sessions(self, *, limit: int, after: str = "") -> Sequence[tuple[str, bytes]]: ...
+    def steps(self, session_id: str, *, after_seq: int, limit: int) -> Sequence[StepRow]: ...
+    def step_times(
+        self, session_id: str, *, after_seq: int, limit: int
+    ) -> Sequence[tuple[int, int]]: ...
+    def history(self, session_id: str) -> Sequence[LogRecord]: ...
+    def deliveries_of(self, session_id: str) -> Sequence[Delivery]: ...
+    def dead_letters(self) -> Sequence[DeadLetter]: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wrote:
+    """A user wrote a message; the platform gave it `message_id`. `session_id`: where it leads."""
+
+    at_ms: int
+    user: int
+    message_id: str
+    event_id: str
+    session_id: str
+    text: str
+    kind: str = ""
+    sent_ms: int = 0
+    """When the platform had it from the user: earlier than `at_ms` by the message's age."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Acknowledged:
+    """The engine told the platform that it has the message: from now on it must not be lost."""
+
+    at_ms: int
+    message_id: str
+    event_id: str
+    session_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejected:
+    """The engine refused the message at the door, and told why: it is not in the log."""
+
+    at_ms: int
+    message_id: str
+    event_id: str
+    session_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Called:
+    """The engine called the platform for a reply. `took`: the platform has it; else it never will.
+
+    `marked`: a durable delivery in state `sending` stood in the log at that instant.
+    """
+
+    at_ms: int
+    session_id: str
+    reply_id: str
+    text: str
+    took: bool
+    marked: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Received:
+    """A reply is there for its user: the platform took it, and it is no repetition for it."""
+
+    at_ms: int
+    session_id: str
+    reply_id: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """A frame of an open reply reached its user."""
+
+    at_ms: int
+    session_id: str
+    reply_id: str
+    attempt: int
+    n: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """Something broke. `what`: in words; `point`: where a worker died. `durable`: its last offset
+    then, by partition."""
+
+    at_ms: int
+    what: str
+    point: str = ""
+    partition: int = 0
+
+
+Seen = Wrote | Acknowledged | Rejected | Called | Received | Shown | Fault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that a judge may look at.
+
+    `logs`: one for each partition (each knows itself as partition 0). `seen`: in the order in which
+    it happened. `flows`: every flow that was active, by ref as text. `idempotent`: whether the
+    platform recognises a repeated reply id; `limit`: the account's (max requests, period ms).
+    `rested_ms`: log time at rest, `faults_end_ms`: when the last fault or user message was;
+    None while the world is not at rest.
+    """
+
+    logs: Sequence[Logged]
+    seen: Sequence[Seen]
+    flows: Mapping[str, Flow]
+    idempotent: bool
+    limit: tuple[int, int] | None = None
+    faults_end_ms: int | None = None
+    rested_ms: int | None = None
+
+
+class World(Protocol):
+    """One run. A world is used once; the same stimuli and seed give the same evidence."""
+
+    def act(self, stimulus: AnyStimulus) -> None:
+        """Let it happen, and all that follows at once. Never raises for what the engine does."""
+
+    def rest(self) -> None:
+        """No more faults: let pending work end and time pass until nothing is waited for but the
+        dialog's own idle time-outs."""
+
+    def evidence(self) -> Evidence:
+        """What there is to judge so far."""
