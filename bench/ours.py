@@ -17,13 +17,13 @@ from engine.pseudonym import Key
 from models.scripted import Rule, ScriptedModel
 from statemachines import registry
 from streams.egress import Account, Egress
-from streams.embedded.assemble import last_at_ms
 from streams.embedded.clock import HostClock
 from streams.embedded.guard import Guard
 from streams.embedded.host import EmbeddedHost
 from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
 from streams.embedded.pipeline import Pipeline
+from streams.embedded.store import last_at_ms
 from streams.ingress import Ingress
 
 ACCOUNT = "bench"

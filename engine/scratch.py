@@ -168,6 +168,7 @@ class Scratch:
         """The reply that the ended request streamed, if it is still open, ends where it is."""
         request = self.answered
         if request is not None and request.reply_id is not None and self._close(request.reply_id):
+            self.answered = replace(request, reply_id=None)  # it has its receipt
             self.order(CloseReply(reply_id=request.reply_id, how=how))
 
     # ---- scopes ----------------------------------------------------------------------------------

@@ -212,6 +212,8 @@ def _offer_message(turn: Turn, event: Event) -> str:
     turn.text = message.text
     command = turn.flow.command(message.text)
     trigger = command or "message_received"
+    if turn.unanswered and command is None and not _has_room(turn, event):
+        return _refuse_one(turn, event)
     if turn.flow.cell(turn.state, trigger) is Cell.MOVE:
         turn.take(event)
         if _microstep(turn, trigger):
@@ -227,18 +229,27 @@ def _offer_message(turn: Turn, event: Event) -> str:
 
 
 def _postpone(turn: Turn, event: Event) -> str:
-    if not _has_room(turn, event):
-        turn.dispose(message_id(event), "refused", note="queue full")
-        turn.send(turn.flow.queue_full)
-        return "refused"
+    if len(turn.postponed) >= QUEUE_MAX or not _has_room(turn, event):
+        return _refuse_one(turn, event)
     turn.postponed = (*turn.postponed, event)
     return "postponed"
 
 
 def _has_room(turn: Turn, event: Event) -> bool:
-    queue = (*turn.postponed, event)
-    # JSON doubles quotation marks: what is within its own bound may still be too much together.
-    return len(queue) <= QUEUE_MAX and sum(len(codec.encode(e)) for e in queue) <= QUEUE_BYTES_MAX
+    """Whether the session can hold one more message beside those that wait.
+
+    JSON doubles quotation marks: what is within its own bound may still be too much together.
+    """
+    texts = {one.n: one.user for one in turn.transcript}
+    taken = [one.text or texts.get(one.turn, "") for one in turn.unanswered]
+    queued = sum(len(codec.encode(one)) for one in (*turn.postponed, event))
+    return queued + len(msgspec.json.encode(taken)) <= QUEUE_BYTES_MAX
+
+
+def _refuse_one(turn: Turn, event: Event) -> str:
+    turn.dispose(message_id(event), "refused", note="queue full")
+    turn.send(turn.flow.queue_full)
+    return "refused"
 
 
 def _reoffer(turn: Turn) -> bool:

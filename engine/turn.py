@@ -22,6 +22,7 @@ from engine.effects import (
     Withdraw,
 )
 from engine.ids import reply_id
+from engine.limits import REPLY_TEXT_BYTES_MAX
 from engine.scratch import Scratch, of_kind
 from engine.session import OpenReply, Pending, TranscriptTurn
 
@@ -101,6 +102,8 @@ class Turn(Scratch):
         # What a request that goes on still brings is a new message: this reply has its receipt.
         self.pending = tuple(_unreplied(p, closed) for p in self.pending)
         self.fresh = [_unreplied(p, closed) for p in self.fresh]
+        if self.answered is not None:
+            self.answered = _unreplied(self.answered, closed)
         self._dispose("answered", note="stopped")
 
     def withdraw(self, reply: str | None = None) -> None:
@@ -207,4 +210,8 @@ def _unreplied(pending: Pending, closed: set[str]) -> Pending:
 
 
 def _joined(before: str, text: str) -> str:
-    return f"{before}\n{text}" if before else text
+    """All that was said in one turn; the newest of it, where somebody went on and on."""
+    joined = f"{before}\n{text}" if before else text
+    if len(joined) * 4 <= REPLY_TEXT_BYTES_MAX:
+        return joined
+    return joined.encode()[-REPLY_TEXT_BYTES_MAX:].decode(errors="ignore")

@@ -9,6 +9,7 @@ It performs nothing: hosts run the runners. It reads no clock: `now_ms` is given
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -177,6 +178,54 @@ class Runners:
         self._calls.pop(effect_id, None)
         self._known.discard(effect_id)
         return outcome_append(effect_id, outcome, now_ms=now_ms)
+
+
+class Started(NamedTuple):
+    """What a host is to start now, and the outcomes of what expired unstarted."""
+
+    requests: list[RunnerRequest]
+    expired: list[Append]
+
+
+class AllRunners:
+    """The runners hops of one worker, one for each kind: what each of its hosts does with them.
+
+    A host that has stopped a runner, or has its outcome, asks `start` of that hop for what waits.
+    """
+
+    def __init__(self, *, calls_max: int, attempt: int) -> None:
+        self._hops: dict[type, Runners] = {
+            ModelRequest: Runners("model", calls_max=calls_max, attempt=attempt),
+            SkillRequest: Runners("skill", calls_max=calls_max, attempt=attempt),
+            IntentRequest: Runners("intent", calls_max=calls_max, attempt=attempt),
+        }
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being worked on or waiting for it."""
+        return sum(hop.in_flight + hop.waiting for hop in self._hops.values())
+
+    def of(self, request: RunnerRequest) -> Runners:
+        """The hop that performs this."""
+        return self._hops[type(request)]
+
+    def put(self, requests: Sequence[RunnerRequest], *, now_ms: int) -> Started:
+        """Take these; those already here are not started twice."""
+        for request in requests:
+            self.of(request).put(request)
+        begun = Started([], [])
+        for kind in dict.fromkeys(type(request) for request in requests):
+            started, expired = self._hops[kind].start(now_ms)
+            begun.requests.extend(started)
+            begun.expired.extend(expired)
+        return begun
+
+    def cancel(self, effect_id: str, *, now_ms: int) -> Started | None:
+        """Nobody awaits it any more. Where its runner has to be stopped: what starts instead."""
+        for hop in self._hops.values():
+            if hop.cancel(effect_id):
+                return Started(*hop.start(now_ms))
+        return None
 
 
 def failure(request: RunnerRequest, reason: FailureReason, *, detail: str) -> Outcome:

@@ -35,6 +35,7 @@ class Order(NamedTuple):
 
     effect: Effect
     address: Address | None
+    excuse: bool = False  # of a message that was set aside: no step decided it
 
 
 class Batch:
@@ -184,7 +185,7 @@ class Sessions:
             cause=event.id,
             body=SendMessage(reply_id=reply_id(effect_id), text=self._flow.apology),
         )
-        batch.orders.append(Order(effect, message.address))
+        batch.orders.append(Order(effect, message.address, excuse=True))
 
     def _session(self, batch: Batch, session_id: str, flow: Flow) -> Session:
         if session_id in batch.stepped:

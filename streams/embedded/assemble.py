@@ -36,6 +36,7 @@ from streams.embedded.host import EmbeddedHost
 from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
 from streams.embedded.pipeline import Pipeline
+from streams.embedded.store import last_at_ms
 from streams.ingress import Ingress
 from streams.settings import Settings, WrongSettings, check_flow_table, skill_tables
 
@@ -110,12 +111,6 @@ def assemble(settings: Settings, *, env: Mapping[str, str]) -> Embedded:
     return Embedded(
         host=host, flow=flow, config=config, metrics=metrics, webchat=webchat, guard=guard
     )
-
-
-def last_at_ms(store: SqliteLog) -> int:
-    """Log time of the last record; 0 where there is none."""
-    head = store.head(0)
-    return store.read(0, after=head - 1, limit=1)[0].appended_ms if head else 0
 
 
 def model_runner(settings: Settings) -> ModelRunner:

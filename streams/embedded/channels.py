@@ -111,6 +111,14 @@ class Channels:
                 return await channel.send(delivery)
         except (Refused, Unavailable) as error:
             return error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled this: something inside the adapter ended itself.
+            told = f"channel {channel.kind} cancelled its own call"
+            log.error("%s: %s", told, trace_of(error))
+            return Unavailable(told) if channel.idempotent else NoReceipt(told)
         except TimeoutError as error:
             if not bound.expired():  # its own
                 return _broken(channel, error)

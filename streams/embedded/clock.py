@@ -1,6 +1,6 @@
 """The host's clock: the log's last time plus monotonic time since, so that it never goes back.
 
-The only reader of the machine's clocks in the embedded host. Its monotonic clock counts the time
+Only here the embedded host reads the machine's clocks. The monotonic clock counts the time
 that the machine sleeps, so that log time is right after a suspend. A wall clock that jumps while
 the process runs changes nothing; one that stands behind the log's last record at the start does
 not either, and one that is ahead counts from then on.
@@ -8,18 +8,39 @@ not either, and one that is ahead counts from then on.
 
 import time
 
+from engine.ports import Clock
+
 
 def wall_ms() -> int:
     """What the machine says the time is: milliseconds since the epoch, UTC."""
     return time.time_ns() // 1_000_000
 
 
-class HostClock:
-    """`now_ms` never goes back, within a process and, given the log's last time, across them."""
+class MachineClock:
+    """The clocks of the machine that this process runs on."""
 
-    def __init__(self, log_ms: int) -> None:
-        self._start_ms = max(wall_ms(), log_ms)
+    def __init__(self) -> None:
         self._zero_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+    def now_ms(self) -> int:
+        """Wall clock."""
+        return wall_ms()
+
+    def monotonic_ms(self) -> int:
+        """Milliseconds since this clock was made, those of the machine's sleep too."""
+        return (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - self._zero_ns) // 1_000_000
+
+
+class HostClock:
+    """`now_ms` never goes back, within a process and, given the log's last time, across them.
+
+    `machine`: whose clocks these are; the simulator's machines have their own.
+    """
+
+    def __init__(self, log_ms: int, *, machine: Clock | None = None) -> None:
+        self._machine = machine or MachineClock()
+        self._start_ms = max(self._machine.now_ms(), log_ms)
+        self._zero_ms = self._machine.monotonic_ms()
 
     def now_ms(self) -> int:
         """Log time, UTC milliseconds."""
@@ -27,8 +48,8 @@ class HostClock:
 
     def monotonic_ms(self) -> int:
         """Milliseconds since this clock was made."""
-        return (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - self._zero_ns) // 1_000_000
+        return self._machine.monotonic_ms() - self._zero_ms
 
     def skew_ms(self) -> int:
         """How far the machine's wall clock is ahead of the log's time (negative: behind)."""
-        return wall_ms() - self.now_ms()
+        return self._machine.now_ms() - self.now_ms()

@@ -20,7 +20,6 @@ from engine import codec
 from engine.crash_points import CrashPoint
 from engine.errors import InvalidRecord, Refused, Unavailable, trace_of
 from engine.flow import Flow
-from engine.ids import outcome_event_id
 from engine.limits import CLOCK_SKEW_MAX_MS
 from engine.ports import (
     Channel,
@@ -292,9 +291,13 @@ class EmbeddedHost:
             await asyncio.sleep(RETRY_COMMIT_S)
             try:
                 now_ms = self._clock.now_ms()
-                in_hand = self._channels.in_hand | {call.reply_id for call in self._called}
-                found = self._pipeline.recover(
-                    self._flow, self._config, now_ms=now_ms, in_hand=in_hand
+                pending = self._pipeline.roll_back(
+                    self._flow,
+                    self._config,
+                    taken=[item for item, _ in self._taken],
+                    called=self._called,
+                    in_hand=self._channels.in_hand,
+                    now_ms=now_ms,
                 )
                 break
             except Unavailable:
@@ -305,9 +308,6 @@ class EmbeddedHost:
             return
         if self.fault == CANNOT_WRITE:
             self.fault = ""
-        # What a runner has done already waits to be appended: it is not done a second time.
-        done = {item.append.event_id for item, _ in self._taken}
-        pending = [r for r in found.requests if outcome_event_id(r.effect_id) not in done]
         self._performers.put(pending, now_ms=now_ms)
 
     def _pump_ended(self, task: asyncio.Task[None]) -> None:

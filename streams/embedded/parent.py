@@ -101,7 +101,11 @@ class Parent:
 
 def _ended(code: int) -> str:
     if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:  # real-time signals have no names
+            name = f"signal {-code}"
+        return f"was killed by {name}"
     return f"ended with code {code}"
 
 

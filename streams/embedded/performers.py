@@ -11,7 +11,7 @@ from engine.effects import IntentRequest, ModelRequest, RunnerRequest, SkillRequ
 from engine.events import Outcome
 from engine.ports import Frame, IntentRunner, ModelRunner, SkillRunner
 from streams.ingress import Taken
-from streams.runners import Matched, Runners, failure
+from streams.runners import AllRunners, Matched, Runners, Started, failure
 
 
 class Performers:
@@ -34,11 +34,7 @@ class Performers:
         self._model = model
         self._skills = skills
         self._intents = intents
-        self._hops: dict[type, Runners] = {
-            ModelRequest: Runners("model", calls_max=calls_max, attempt=attempt),
-            SkillRequest: Runners("skill", calls_max=calls_max, attempt=attempt),
-            IntentRequest: Runners("intent", calls_max=calls_max, attempt=attempt),
-        }
+        self._runners = AllRunners(calls_max=calls_max, attempt=attempt)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._outcome: Callable[[Taken], None] = lambda taken: None
         self._show: Callable[[Frame], None] = lambda frame: None
@@ -63,30 +59,26 @@ class Performers:
     @property
     def in_flight(self) -> int:
         """Requests being worked on or waiting for it."""
-        return sum(hop.in_flight + hop.waiting for hop in self._hops.values())
+        return self._runners.in_flight
 
     def put(self, requests: Sequence[RunnerRequest], *, now_ms: int) -> None:
         """Work on these; those already here are not started twice."""
-        for request in requests:
-            self._hops[type(request)].put(request)
-        for kind in {type(request) for request in requests}:
-            self._start(self._hops[kind], now_ms)
+        self._begin(self._runners.put(requests, now_ms=now_ms))
 
     def cancel(self, effect_id: str) -> None:
         """Nobody awaits it any more."""
-        for hop in self._hops.values():
-            if hop.cancel(effect_id):
-                task = self._tasks.pop(effect_id, None)
-                if task is not None:
-                    task.cancel()
-                self._start(hop, self._now_ms())
+        begun = self._runners.cancel(effect_id, now_ms=self._now_ms())
+        if begun is not None:
+            task = self._tasks.pop(effect_id, None)
+            if task is not None:
+                task.cancel()
+            self._begin(begun)
 
-    def _start(self, hop: Runners, now_ms: int) -> None:
-        started, expired = hop.start(now_ms)
-        for append in expired:
+    def _begin(self, begun: Started) -> None:
+        for append in begun.expired:
             self._outcome(Taken(append))
-        for request in started:
-            task = asyncio.create_task(self._perform(hop, request))
+        for request in begun.requests:
+            task = asyncio.create_task(self._perform(self._runners.of(request), request))
             self._tasks[request.effect_id] = task
 
     async def _perform(self, hop: Runners, request: RunnerRequest) -> None:
@@ -106,7 +98,7 @@ class Performers:
         if append is not None:
             self._outcome(Taken(append))
         if hop.waiting:
-            self._start(hop, self._now_ms())
+            self._begin(Started(*hop.start(self._now_ms())))
 
     def _run(self, hop: Runners, request: RunnerRequest) -> Coroutine[None, None, Outcome]:
         match request:
@@ -130,7 +122,7 @@ class Performers:
             if task is not None:
                 task.cancel()
             self._outcome(Taken(found.outcome))
-            self._start(hop, self._now_ms())
+            self._begin(Started(*hop.start(self._now_ms())))
         elif found is not None:
             self._show(found)
 

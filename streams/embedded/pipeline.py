@@ -11,10 +11,11 @@ from typing import NamedTuple
 import msgspec
 
 from engine import codec
-from engine.effects import Effect, RunnerRequest
+from engine.effects import Effect, RunnerRequest, SendMessage
 from engine.errors import Conflict, InvalidRecord, Refused, Unavailable
 from engine.events import FlowActivated, FlowRef
 from engine.flow import Flow
+from engine.ids import outcome_event_id
 from engine.limits import DEATHS_MAX
 from engine.ports import (
     Append,
@@ -31,7 +32,7 @@ from streams.clock import Deadlines
 from streams.egress import Egress, NoReceipt
 from streams.embedded.store import Store
 from streams.ingress import Taken
-from streams.sessions import Batch, Sessions, activated, first_due
+from streams.sessions import Batch, Order, Sessions, activated, first_due
 
 PARTITION = 0
 MARKS_MAX = 1_024
@@ -176,9 +177,31 @@ class Pipeline:
         self._activate_last()
         self._catch_up(now_ms)
         replaced = self._activate(flow, config, now_ms)
-        requests, handed_over = self._waiting(flow)
         self._append(events, {d.reply_id: d for d in changed}, now_ms=now_ms)
+        # Last: what these steps ask for, cancel or hand over is a part of it.
+        requests, handed_over = self._waiting(flow)
         return Recovered(requests=requests, handed_over=handed_over, replaced=replaced)
+
+    def roll_back(
+        self,
+        flow: Flow,
+        config: bytes,
+        *,
+        taken: Sequence[Taken],
+        called: Sequence[Called],
+        in_hand: frozenset[str],
+        now_ms: int,
+    ) -> list[RunnerRequest]:
+        """A commit failed: begin anew with what is durable; the requests to be performed.
+
+        `taken`, `called`: what still waits to be decided, after this. `in_hand`: replies whose call
+        has begun and not ended. Raises as `recover`, and may be tried again.
+        """
+        known = in_hand | {call.reply_id for call in called}
+        found = self.recover(flow, config, now_ms=now_ms, in_hand=known)
+        # What a runner has done already waits to be appended: it is not done a second time.
+        done = {item.append.event_id for item in taken}
+        return [r for r in found.requests if outcome_event_id(r.effect_id) not in done]
 
     def _count_death(self, event_id: str, now_ms: int) -> None:
         deaths = self.deadly.get(event_id, 0) + 1
@@ -318,8 +341,17 @@ class Pipeline:
         batch = self.sessions.apply(records, now_ms=decided.at_ms, deadly=deadly)
         decided.batch = batch
         for order in batch.orders:
+            if order.excuse and self._excused(decided, order):
+                continue
             for delivery in self.egress.order(order, now_ms=decided.at_ms):
                 decided.deliveries[delivery.reply_id] = delivery
+
+    def _excused(self, decided: Decided, order: Order) -> bool:
+        """Whether this message was set aside before: a redelivery of it gets no second word."""
+        body = order.effect.body
+        assert isinstance(body, SendMessage)
+        reply_id = body.reply_id
+        return reply_id in decided.deliveries or self.store.delivery(reply_id) is not None
 
     def _receipt(self, decided: Decided, call: Called) -> None:
         now_ms, outcome = decided.at_ms, call.outcome

@@ -35,3 +35,14 @@ class Store(Log, SessionStore, Deliveries, Protocol):
 
     def close(self) -> None:
         """Make everything durable and let the file go."""
+
+
+def last_at_ms(store: Store) -> int:
+    """Log time of the last that is durable in the one partition; 0 where nothing is.
+
+    A mark or a retry may be later than the last record: no receipt may come before them.
+    """
+    head = store.head(0)
+    last_ms = store.read(0, after=head - 1, limit=1)[0].appended_ms if head else 0
+    times = [max(one.queued_ms, one.sending_ms or 0) for one in store.undelivered()]
+    return max([last_ms, *times])

@@ -10,7 +10,7 @@ from engine.events import ModelFailed, ModelReplied, Outcome
 from models.openai_compatible import OpenAICompatible, OpenAISettings
 from models.scripted import ScriptedModel
 from streams.embedded import clock
-from streams.embedded.assemble import last_at_ms
+from streams.embedded.store import last_at_ms
 from tests.bad_input.scene import NEXT, Row, Scene
 from tests.host_tests.engines import Engine, eventually
 from tests.host_tests.test_commits import full_disk

@@ -5,6 +5,8 @@ JSON doubles a quotation mark and makes six characters of a control character, s
 queue is; what had its place keeps it.
 """
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -19,8 +21,11 @@ from engine.limits import (
     SESSION_BYTES_MAX,
 )
 from engine.session import Step
+from statemachines.assistant import Assistant
+from statemachines.assistant_config import AssistantConfig
 from tests.engine_laws.strategies import Outcome, Play, Say, Wait
 from tests.engine_laws.table_flow import TableFlow
+from tests.flow_tests.dialog import Dialog
 
 BIG = {
     "quotation marks": ('"' * MESSAGE_TEXT_BYTES_MAX, '"' * QUOTED_TEXT_BYTES_MAX),
@@ -100,3 +105,26 @@ def test_what_had_its_place_is_answered_when_its_turn_comes(text: str, quoted: s
     ended = {d.message: d.how for step in play.steps for d in step.record.dispositions}
     assert {ended[event.id] for event in queued} <= {"answered", "merged"}
     assert not any(step.record.error for step in play.steps)
+
+
+@pytest.mark.parametrize("busy", ["merge", "interrupt", "steer", "queue"])
+@pytest.mark.parametrize("settle_s", [0, 2])
+@pytest.mark.parametrize("text", ["a" * 16_000, '"' * 16_000], ids=["plain", "quotes"])
+def test_who_writes_on_while_the_assistant_is_busy_is_refused_and_nothing_fails(
+    busy: Any, settle_s: int, text: str
+) -> None:
+    dialog = Dialog(Assistant(AssistantConfig(busy=busy, settle_s=settle_s)))
+    ends = [end.how for _ in range(30) for end in dialog.says(text).dispositions]
+    assert "refused" in ends
+    assert "failed" not in ends
+    assert not [record.error for record in dialog.records if record.error]
+
+
+def test_an_operator_may_talk_for_as_long_as_they_like() -> None:
+    dialog = Dialog(Assistant())
+    dialog.says("human")
+    for n in range(60):
+        dialog.operator_says(f"{n} " + "a" * 8_000)
+    assert not [record.error for record in dialog.records if record.error]
+    assert dialog.session.transcript[-1].bot.startswith("a")
+    assert "59 a" in dialog.session.transcript[-1].bot

@@ -1,5 +1,6 @@
 """The transcript's bounds, and a request's form for a runner."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +42,7 @@ def test_the_newest_turns_stay_within_both_bounds(turns: list[TranscriptTurn]) -
 
 
 def _size(turns: tuple[TranscriptTurn, ...]) -> int:
-    return sum(len((turn.user + turn.bot).encode()) for turn in turns)
+    return len(msgspec.json.encode(turns))  # as they are stored
 
 
 def _last_request(*stimuli: Stimulus) -> tuple[Session, Effect]:

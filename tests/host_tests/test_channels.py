@@ -126,3 +126,19 @@ async def test_where_it_may_have_arrived_the_flow_is_told_that_nobody_knows(
             return found if found and "sending" not in found else []
 
         assert await eventually(ended) == ["unknown"]
+
+
+class CancelsItself(Silent):
+    """An adapter in which what a call waits for was cancelled: its socket's reader ended, say."""
+
+    async def send(self, delivery: Delivery) -> Receipt:
+        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.01, answer.cancel)
+        return await answer
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+async def test_a_send_that_cancels_itself_still_ends(idempotent: bool) -> None:
+    async with called(CancelsItself(idempotent=idempotent)) as heard:
+        call = await asyncio.wait_for(heard.get(), 5)
+    assert isinstance(call.outcome, Unavailable if idempotent else NoReceipt)
