@@ -104,7 +104,7 @@ def check_data_dir(path: Path) -> Finding:
 
 
 def check_port(settings: Settings) -> Finding:
-    """Nobody else listens there. That a running assistant does is fine."""
+    """Nobody else listens there. That the assistant of this data directory does is fine."""
     server = settings.server
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -112,14 +112,25 @@ def check_port(settings: Settings) -> Finding:
         try:
             probe.bind((server.host, server.port))
         except OSError as error:
-            if _is_assistant(server.host, server.port):
-                return _ok("address", f"{server.bind}: an assistant is running there")
-            fix = "stop what listens there, or set server.bind (AI_ASSISTANT_SERVER__BIND)"
-            return _fail("address", f"{server.bind}: {error.strerror}", fix)
+            return _taken(settings, error.strerror or str(error))
     if not server.is_loopback:
         found = f"{server.bind} is free; other machines can connect"
         return _warn("address", found, "put a reverse proxy with TLS in front of it")
     return _ok("address", f"{server.bind} is free")
+
+
+def _taken(settings: Settings, why: str) -> Finding:
+    """Somebody listens there; the lock on the data directory says whether it is ours."""
+    from console.chat_here import runs
+
+    server = settings.server
+    fix = "stop it, or take another: AI_ASSISTANT_SERVER__BIND=127.0.0.1:8081 (server.bind)"
+    if not _is_assistant(server.host, server.port):
+        return _fail("address", f"{server.bind}: {why}", fix)
+    if not runs(settings):
+        found = f"{server.bind}: the assistant of another data directory is running there"
+        return _fail("address", found, fix)
+    return _ok("address", f"{server.bind}: the assistant is running there")
 
 
 def check_model(settings: Settings) -> list[Finding]:

@@ -13,6 +13,8 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 4
     RECORD = 5
     IN_USE = 6
+    FINDING = 7
+    UNANSWERED = 8
     INTERNAL = 70
     INTERRUPTED = 130
 
@@ -25,6 +27,8 @@ MEANINGS = {
     ExitCode.UNAVAILABLE: "something is not there just now: an engine, a network, space on disk",
     ExitCode.RECORD: "a record in the data directory cannot be read",
     ExitCode.IN_USE: "another process has taken over the data directory",
+    ExitCode.FINDING: "`flow test` found a dialog in which a law does not hold; it is printed",
+    ExitCode.UNANSWERED: "`chat --once` got the assistant's apology instead of an answer",
     ExitCode.INTERNAL: "a bug in ai-assistant itself, or the engine died again and again",
     ExitCode.INTERRUPTED: "you stopped it (Ctrl-C)",
 }

@@ -21,7 +21,7 @@ from streams.settings import Settings, WrongSettings, load
 P = ParamSpec("P")
 
 CONFIG_HELP = "Settings directory (default: $AI_ASSISTANT_CONFIG, ./config, /etc/ai-config)."
-DATA_HELP = "Data directory (default: the setting server.data_dir)."
+DATA_HELP = "Data directory (default: $AI_ASSISTANT_DATA, the setting server.data_dir)."
 
 
 class Stopped(click.ClickException):

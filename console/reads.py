@@ -188,6 +188,24 @@ def read_steps(log: Records, session_id: str, *, after_seq: int = 0) -> Iterator
         after_seq = rows[-1].seq
 
 
+def all_steps(log: Records) -> Iterator[StepRow]:
+    """The step records of all sessions, a session's in order, as they were written."""
+    after = ""
+    while page := log.sessions(limit=PAGE, after=after):
+        for session_id, _ in page:
+            seq = 0
+            while rows := log.steps(session_id, after_seq=seq, limit=PAGE):
+                yield from rows
+                seq = rows[-1].seq
+        after = page[-1][0]
+
+
+def event(log: Records, event_id: str) -> Event | None:
+    """An event by its id; None where it is not there, or cannot be read."""
+    found = log.find_event(event_id)
+    return _event(found.value)[0] if found else None
+
+
 def list_dead_letters(log: Records) -> list[LetterRow]:
     """All dead letters, oldest first."""
     return [

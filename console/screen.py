@@ -17,6 +17,7 @@ from console.terminal import one_line, plain
 READ_BYTES = 4_096
 
 GLANCE_CHARS = 40
+PROMPT = "you> "
 
 
 class Screen:
@@ -26,11 +27,23 @@ class Screen:
         self.busy = False
         self.changed_s = time.monotonic()
         self._open: tuple[str, str] | None = None  # the reply that is being shown, and what of it
+        self._ended: dict[str, str] = {}  # replies that others have ended, and what was shown
         self._typed: set[str] = set()
+        self._prompted = False
 
     def typed(self, message_id: str) -> None:
         """The person has just typed this message: it stands on the screen already."""
         self._typed.add(message_id)
+
+    def prompt(self) -> None:
+        """It is the person's turn; once, until something else is printed or typed."""
+        if not self._prompted:
+            click.echo(PROMPT, nl=False)
+            self._prompted = True
+
+    def entered(self) -> None:
+        """The person has ended a line: what comes next stands below it."""
+        self._prompted = False
 
     def see(self, frame: Seen) -> None:
         """Show a frame."""
@@ -55,19 +68,25 @@ class Screen:
     def _line(self, frame: wire.LineFrame) -> None:
         """A whole reply; where it was shown as it grew, only its rest."""
         author = "assistant" if frame.author == "bot" else frame.author
+        noted = frame.how in ("stopped", "cancelled", "failed")
         if self._open is not None and self._open[0] == frame.id:
-            self._grow(frame.id, frame.text)
-            click.echo()
-            self._open = None
+            # What was shown last may be more than what an interrupted answer kept.
+            if not (noted and self._open[1].startswith(plain(frame.text))):
+                self._grow(frame.id, frame.text)
+            self._end_open()
+        elif noted and frame.id in self._ended:
+            self._print("·", f"{frame.how}: {_glance(self._ended.pop(frame.id))}")
+            return
         else:
             self._print(author, frame.text)
-        if frame.how in ("stopped", "cancelled", "failed"):
+        if noted:
             click.echo(f"({frame.how})")
 
     def _grow(self, reply: str, text: str) -> None:
         text = plain(text)
         if self._open is None or self._open[0] != reply:
             self._end_open()
+            self._end_prompt()
             click.echo("assistant> ", nl=False)
             self._open = (reply, "")
         shown = self._open[1]
@@ -80,12 +99,19 @@ class Screen:
 
     def _print(self, author: str, text: str) -> None:
         self._end_open()
+        self._end_prompt()
         click.echo(f"{author}> {plain(text)}")
 
     def _end_open(self) -> None:
         if self._open is not None:
             click.echo()
+            self._ended[self._open[0]] = self._open[1]
             self._open = None
+
+    def _end_prompt(self) -> None:
+        if self._prompted:
+            click.echo()
+            self._prompted = False
 
 
 def _glance(text: str) -> str:

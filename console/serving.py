@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
+from console.checkup import Verdict, check_model
 from console.http.app import Parts, make_app
 from console.http.serve import Server
 from console.http.serve import config as server_config
@@ -73,6 +74,7 @@ async def serve(
     try:
         serving = asyncio.create_task(server.serve(sockets=[bound]))
         say(f"the assistant is at {_url(bound)}")
+        _look_at_the_model(settings)
         died = asyncio.create_task(engine.host.failed())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait([died, stopped, serving], return_when=asyncio.FIRST_COMPLETED)
@@ -80,7 +82,10 @@ async def serve(
         if died.done():
             say(f"the engine is {engine.host.fault}")
             os._exit(DIED)  # nothing in memory can be trusted to end in order
-        say(f"stopping: waiting at most {settings.server.drain_s:g} s for what is in hand")
+        say(
+            f"stopping: waiting at most {settings.server.drain_s:g} s for what is in hand; "
+            "Ctrl-C again stops now; the rest goes on at the next start"
+        )
         server.should_exit = True
         await engine.webchat.close()
         await serving
@@ -175,7 +180,8 @@ def _bound(settings: Settings) -> socket.socket:
         made.close()
         raise Refused(
             f"nothing can listen at {bind.bind}: {error.strerror or error}; "
-            "set server.bind (AI_ASSISTANT_SERVER__BIND) to another address"
+            "take another, such as AI_ASSISTANT_SERVER__BIND=127.0.0.1:8081 make run "
+            "(the setting server.bind)"
         ) from None
     return made
 
@@ -183,6 +189,20 @@ def _bound(settings: Settings) -> socket.socket:
 def _url(bound: socket.socket) -> str:
     host, port = bound.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _look_at_the_model(settings: Settings) -> None:
+    """Warn at once of a model server that would fail each answer; it may still come up later."""
+    if settings.model.kind != "openai":
+        return
+
+    def look() -> None:
+        for finding in check_model(settings):
+            if finding.verdict != Verdict.OK:
+                log.warning("the model: %s; see ai-assistant doctor", finding.found)
+
+    # Not in the loop's own threads: a stop would wait for a server that does not answer.
+    threading.Thread(target=look, daemon=True, name="model server").start()
 
 
 def _stop_with_the_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -65,9 +65,9 @@ def describe_event(event: Event) -> str:
         case FlowActivated():
             return f"flow {body.flow} was activated"
         case OperatorSaid():
-            return f"operator {body.operator} wrote"
+            return f"{_operator(body.operator)} wrote"
         case HandedBack():
-            return f"operator {body.operator} handed the session back"
+            return f"{_operator(body.operator)} handed the session back"
         case StopRequested():
             return "the person pressed stop"
         case FeedbackGiven():
@@ -122,6 +122,11 @@ def way_back(letter: DeadLetter, event: Event | None) -> str:
         return "it cannot be taken again: only a message that can be read is"
     number = letter_number(letter)
     return f"never stepped; `ai-assistant dead-letters redrive {number}` brings it back"
+
+
+def _operator(name: str) -> str:
+    """Who it was; the page knows no names, and says only what they are."""
+    return "an operator" if name in ("", "operator") else f"operator {name}"
 
 
 def _made_by(made_by: MadeBy | None) -> str:

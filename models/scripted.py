@@ -58,12 +58,15 @@ class ScriptedModel:
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
         self._rules = [(re.compile(rule.pattern), rule) for rule in rules]
+        self._playing: set[asyncio.Timeout] = set()
 
     async def start(self) -> None:
         """Nothing to make ready."""
 
     async def close(self) -> None:
-        """Nothing to end."""
+        """End the calls that still wait: as `ModelFailed(died)`."""
+        for call in self._playing:
+            call.reschedule(0)
 
     def rule(self, request: ModelRequest) -> Rule:
         """Return the rule for this request: its frames and its latency."""
@@ -85,9 +88,24 @@ class ScriptedModel:
     async def run(self, request: ModelRequest, show: Show) -> Outcome:
         """Answer; see `ModelRunner`."""
         rule = self.rule(request)
-        if rule.frames or rule.latency_ms != 0:
-            await _play(rule, show)
+        if (rule.frames or rule.latency_ms != 0) and not await self._played(rule, show):
+            return ModelFailed(reason="died", detail="the runner was closed", made_by=MADE_BY)
         return self.scripted(request)
+
+    async def _played(self, rule: Rule, show: Show) -> bool:
+        """Show the rule's frames and let its latency pass; False where `close` came before."""
+        call = asyncio.timeout(None)
+        self._playing.add(call)
+        try:
+            async with call:
+                await _play(rule, show)
+        except TimeoutError:
+            if not call.expired():  # whoever is shown raised it
+                raise
+            return False
+        finally:
+            self._playing.discard(call)
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)

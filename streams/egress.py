@@ -171,14 +171,15 @@ class Egress:
         """Whether the channel is to be called now; then it must be, and `sent`, … says how it went.
 
         Not where the reply was withdrawn since, nor where the mark is so old that somebody else may
-        have taken the account over and found the reply unknown: then `uncalled` ends the mark.
+        have taken the account over and found the reply unknown, or counts its calls under the
+        account's limit: then `uncalled` ends the mark.
         """
         delivery = self._sending.get(reply_id)
         if delivery is None or delivery.withdrawn_ms is not None:
             return False
         account = self._account(delivery)
         is_stale = now_ms - (delivery.sending_ms or 0) > MARK_TO_CALL_MAX_MS
-        if is_stale and not account.idempotent:
+        if is_stale and (not account.idempotent or account.limiter is not None):
             return False
         if account.limiter is not None:
             account.limiter.called(reply_id, now_ms)

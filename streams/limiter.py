@@ -8,6 +8,8 @@ forget calls. A margin stands between two windows, because the platform's clock 
 
 from collections import deque
 
+from engine.limits import MARK_TO_CALL_MAX_MS
+
 MARGIN_MS = 50
 
 
@@ -24,6 +26,11 @@ class Limiter:
         before = [] if full_at_ms is None else [full_at_ms] * max_requests
         self._calls: deque[int] = deque(before)
         self._reserved: set[str] = set()
+
+    @classmethod
+    def of_new_owner(cls, max_requests: int, *, period_ms: int, now_ms: int) -> "Limiter":
+        """Full as long as the former owner, not knowing that it is, may call for what it marked."""
+        return cls(max_requests, period_ms=period_ms, full_at_ms=now_ms + MARK_TO_CALL_MAX_MS)
 
     def wait_ms(self, now_ms: int) -> int:
         """0 where one more may be reserved now, else for how long certainly not."""

@@ -30,9 +30,25 @@ PROMPT_ELSE = (
     "Summarise the following text in at most three sentences, in the text's own language."
     " Write only the summary.\n\n{text}"
 )
+TRIGGER_WORDS = [
+    "摘要",
+    "总结",
+    *(
+        f"{begin}{verb}{what}"
+        for verb in ("summarise", "summarize")
+        for begin, ends in (
+            ("", ("", " it", " this", " this text", " the following")),
+            ("please ", ("", " this")),
+        )
+        for what in ends
+    ),
+]
+"""What a person says before a text, or of a text that is there: `summarise this` names one that is
+quoted, or was written before, so its `this` must not count as the text."""
+
 NOTHING = {
     "zh": "没有找到要摘要的文字。请把文字写在“摘要”之后，或者引用一条消息。",
-    "en": "There is no text to summarise. Write it after the word 摘要, or quote a message.",
+    "en": "There is no text to summarise. Write it after the word “summarise”, or quote a message.",
 }
 TOO_SHORT = {
     "zh": "这段文字不长，不需要摘要（{least} 个字以上才摘要）。",
@@ -45,7 +61,7 @@ class DocumentSummary(AISkill):
 
     def get_metadata(self) -> SkillMetadata:
         """Its name, and the words that start it."""
-        return {"name": "文档摘要", "version": "1.0", "trigger_words": ["摘要", "总结"]}
+        return {"name": "文档摘要", "version": "1.0", "trigger_words": TRIGGER_WORDS}
 
     def execute(self, input_text: str) -> str:
         """The summary; for a text too short for one, a sentence that says so."""

@@ -52,7 +52,7 @@ def assistant(context: click.Context, *, config: Path | None, data: Path | None)
 
     \b
     New here?
-      ai-assistant models fetch     get the small default model (93 MB, once)
+      ai-assistant models fetch     get the small default model (98 MB, once)
       ai-assistant run              start; then open http://127.0.0.1:8080
       ai-assistant doctor           if something does not work
 

@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import os
+import sys
 import time
 
 import click
+import msgspec
 
 from console import chat_client
 from console.chat_client import QUIET_S, Conversation, Identity, Said
 from console.client import address
+from console.exit_codes import ExitCode
 from console.invocation import Invocation, as_json, with_settings
 from console.screen import Screen, typed_lines
 from console.terminal import plain, print_json
@@ -33,7 +36,8 @@ def chat(
     """Talk to the assistant in this terminal; end with Ctrl-D.
 
     The conversation goes on where it was left, unless --new is given. If no assistant runs on the
-    data directory, `chat --once` starts one for this one question, without a web page.
+    data directory, `chat --once` starts one for this one question, without a web page. It ends with
+    8 where the answer is the assistant's apology.
     """
     settings = at.settings()
     if once is None:
@@ -45,9 +49,19 @@ def chat(
     said = _ask(settings, url, once, new=new, within_s=within)
     if as_json:
         print_json(said)
-        return
-    for line in said:
-        click.echo(plain(line.text))
+    else:
+        for line in said:
+            click.echo(plain(line.text))
+    if said and said[-1].text == _apology(settings):
+        click.get_current_context().exit(int(ExitCode.UNANSWERED))
+
+
+def _apology(settings: Settings) -> str:
+    """What the configured flow says where it has no answer; its line looks like any other."""
+    from statemachines import registry
+
+    kind = registry.find(settings.flow.name).Config
+    return str(msgspec.json.decode(settings.flow.config, type=kind).apology)
 
 
 def _ask(
@@ -76,20 +90,33 @@ def _identity(settings: Settings, url: str | None, *, new: bool) -> Identity:
 
 
 async def _talk(url: str, who: Identity) -> None:
+    person = sys.stdin.isatty()
+    if person:
+        click.echo("Write a message; Ctrl-D ends.")
     screen = Screen()
     talk = Conversation(url, who, seen=screen.see)
     running = asyncio.create_task(talk.run(give_up=False))
     typing = asyncio.create_task(_type(talk, screen))
+    prompting = asyncio.create_task(_prompt(talk, screen)) if person else None
     try:
         await asyncio.wait({running, typing}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
         typing.result()
     finally:
-        for task in (running, typing):
+        for task in filter(None, (running, typing, prompting)):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+async def _prompt(talk: Conversation, screen: Screen) -> None:
+    """Show that it is the person's turn, whenever nothing more is being said."""
+    await talk.welcomed.wait()
+    while True:
+        await asyncio.sleep(QUIET_S / 4)
+        if not (screen.busy or talk.unsent) and time.monotonic() - screen.changed_s >= QUIET_S:
+            screen.prompt()
 
 
 async def _type(talk: Conversation, screen: Screen) -> None:
@@ -97,6 +124,7 @@ async def _type(talk: Conversation, screen: Screen) -> None:
     await talk.welcomed.wait()
     lines = typed_lines()
     while (line := await lines.get()) is not None:
+        screen.entered()
         if line.strip():
             screen.typed(await talk.say(line))
             screen.busy = True

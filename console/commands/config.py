@@ -3,10 +3,12 @@
 import json
 
 import click
+import msgspec
 
-from console.exit_codes import ExitCode
-from console.invocation import Invocation, Stopped, as_json, with_settings
+from console.invocation import Invocation, as_json, with_settings
 from console.terminal import plain, print_json, print_table
+from engine.errors import EngineError
+from statemachines.assistant_config import AssistantConfig
 from streams.settings import Settings, rows
 
 
@@ -27,18 +29,18 @@ def check(at: Invocation) -> None:
     Ends with 0 if the assistant would start with them (warnings may be told), with 3 if not.
     """
     settings = at.settings(quiet=False)
-    _check_skills(settings)
     _check_flow(settings)
     where = settings.directory or "no directory: all defaults and the environment"
     click.echo(f"settings are fine ({where})")
 
 
-@config.command()
+@config.command(short_help="Show every setting, its value and where it comes from.")
 @with_settings
 @as_json
 def show(at: Invocation, as_json: bool) -> None:
     """Show every setting with its value and where it comes from; secrets are masked."""
-    shown = rows(at.settings(quiet=as_json))
+    settings = at.settings(quiet=as_json)
+    shown = rows(settings, flow=_flow_table(settings))
     if as_json:
         print_json(shown)
         return
@@ -48,25 +50,36 @@ def show(at: Invocation, as_json: bool) -> None:
     )
 
 
-def _check_skills(settings: Settings) -> None:
-    """Only the machine knows which skills are installed."""
-    from adapters.skills.registry import listed
-
-    installed = [source.entry for source in listed()]
-    for name in settings.skills.enabled:
-        if name not in installed:
-            raise Stopped(
-                f"skills.enabled: found {name!r}, which is not installed; allowed: "
-                f"{', '.join(installed)}",
-                ExitCode.SETTINGS,
-            )
-
-
 def _check_flow(settings: Settings) -> None:
-    """Build the flow as `run` does: only it knows its keys, and what goes with what."""
+    """Build the flow as `run` does: only the machine knows which skills are installed, and only
+    the flow its keys, and what goes with what."""
     from streams.embedded.assemble import configured_flow
 
     configured_flow(settings)
+
+
+SHARED = ("skills", "fallback_strategies", "max_tokens")
+
+
+def _flow_table(settings: Settings) -> dict[str, object] | None:
+    """The flow's own settings with their defaults; None where they are wrong: `check` says how.
+
+    An empty text is shown as what is said in its place. What comes from elsewhere in the settings
+    (the skills, the fallback strategies, max_tokens) is shown there.
+    """
+    from statemachines import registry
+
+    try:
+        config = msgspec.json.decode(
+            settings.flow.config, type=registry.find(settings.flow.name).Config
+        )
+    except (EngineError, msgspec.ValidationError):
+        return None
+    given = msgspec.json.decode(settings.flow.config)
+    table: dict[str, object] = msgspec.to_builtins(config)
+    if isinstance(config, AssistantConfig):
+        table["texts"] = {name: config.text(name) for name in type(config.texts).__struct_fields__}
+    return {key: value for key, value in table.items() if key not in SHARED or key in given}
 
 
 def _value(value: object) -> str:

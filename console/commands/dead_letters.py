@@ -29,6 +29,9 @@ def list_(at: Invocation, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    if not rows:
+        click.echo("none")
+        return
     print_table(
         ("NUMBER", "SINCE", "TAKEN AGAIN", "SESSION", "ERROR"),
         [
@@ -44,7 +47,7 @@ def list_(at: Invocation, as_json: bool) -> None:
     )
 
 
-@dead_letters.command()
+@dead_letters.command(short_help="Take the message of dead letter NUMBER again.")
 @click.argument("number")
 @with_settings
 @click.option("--url", help="The engine's address (default: the setting server.bind).")

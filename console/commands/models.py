@@ -34,23 +34,23 @@ def models() -> None:
     """
 
 
-@models.command()
+@models.command(short_help="Get the default model (98 MB, English only, once).")
 @with_settings
 @click.option("--if-needed", is_flag=True, help="Fetch nothing where another model is set.")
 def fetch(at: Invocation, if_needed: bool) -> None:
-    """Get the default model into the data directory (93 MB, English only, once)."""
+    """Get the default model into the data directory (98 MB, English only, once)."""
     from models.fetch import fetch_default
 
     settings = at.settings()
     other = _other_model(settings)
     if if_needed and other:
-        click.echo(f"the default model is not needed: {other}")
+        click.echo(f"  the default model is not needed: {other}")
         return
-    path = fetch_default(settings.server.data_dir, click.echo)
-    click.echo(f"the default model is in {path}")
+    path = fetch_default(settings.server.data_dir, lambda line: click.echo(f"  {line}"))
+    click.echo(f"  the default model is in {path}")
 
 
-@models.command(name="list")
+@models.command(name="list", short_help="List the fetched models and the configured one.")
 @with_settings
 @as_json
 def list_(at: Invocation, as_json: bool) -> None:

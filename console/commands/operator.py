@@ -26,11 +26,14 @@ def operator() -> None:
 @at_url
 @as_json
 def list_(at: Invocation, url: str | None, as_json: bool) -> None:
-    """List the sessions that wait for a person, the longest waiting first."""
+    """List the sessions that wait for a person, longest first."""
     with operator_client(at.settings(), url) as engine:
         found = engine.handed_over()
     if as_json:
         print_json(found)
+        return
+    if not found:
+        click.echo("nobody is waiting")
         return
     print_table(
         ("SESSION", "SINCE", "OPEN", "STATE", "SAID LAST"),
@@ -47,7 +50,7 @@ def list_(at: Invocation, url: str | None, as_json: bool) -> None:
     )
 
 
-@operator.command()
+@operator.command(short_help="Say TEXT to the person in SESSION.")
 @click.argument("session")
 @click.argument("text")
 @with_settings

@@ -42,7 +42,7 @@ def list_(at: Invocation, limit: int, as_json: bool) -> None:
         click.echo(f"… and more: --limit {limit * 10}", err=True)
 
 
-@sessions.command()
+@sessions.command(short_help="Show one conversation with states, effects and times.")
 @click.argument("session")
 @with_settings
 @as_json

@@ -109,7 +109,7 @@ function stateCame(frame, mine) {
   states.set(frame.conversation, frame);
   if (!mine) return;
   if (before && before.person !== frame.person)
-    announce(w(frame.person ? "person_note" : "back_note"));
+    announce(w(frame.person ? "called_note" : "back_note"));
   showState();
   // A reply that ended without a line (its scope was left, nothing was shown) has no frame to stay.
   if (!frame.busy)
@@ -159,17 +159,22 @@ function wellFormed(text) {
 function send() {
   const text = wellFormed(input.value.trim());
   if (!text) return;
+  input.value = "";
+  store.setDraft(current, "");
   const message = { id: store.newId(), text, quoted, at: Date.now() };
+  quote("");
+  fit();
+  post(message);
+}
+
+function post(message) {
+  const { text } = message;
   store.post(current, message);
   const known = store.conversation(current);
   store.keep(current, { title: known.title || text.slice(0, 80), at: Date.now() });
   store.setCurrent(current);
-  input.value = "";
-  store.setDraft(current, "");
-  quote("");
   thread.message(message, note());
   transmit(current, message);
-  fit();
   showState();
   showList();
 }
@@ -178,6 +183,7 @@ function stop() {
   // Named before its first frame, too: else the stop would end whatever is open when it arrives.
   const reply = [...thread.frames.keys()].at(-1) ?? states.get(current)?.replies?.at(-1) ?? "";
   connection.send({ type: "stop", conversation: current, reply, id: store.newId() });
+  input.focus(); // the button goes, and the focus with it
 }
 
 function act(name, line, button) {
@@ -300,16 +306,18 @@ function showState() {
   const busy = Boolean(state?.busy);
   const online = connection.status === "open";
   let mode = online ? "ready" : connection.status;
-  if (online && state?.person) mode = "person";
+  if (online && state?.person) mode = thread.withPerson ? "person" : "called";
   else if (online && busy)
     mode = [...thread.frames.values()].some((frame) => frame.text) ? "writing" : "thinking";
   by("state").dataset.state = mode;
   by("state-text").textContent = w(mode);
   thread.thinking(online && busy && !state?.person);
   by("stop").hidden = !(online && busy && !state?.person);
-  by("notice").hidden = mode !== "person";
+  by("notice").hidden = mode !== "person" && mode !== "called";
+  by("notice").textContent = by("notice").hidden ? "" : w(`${mode}_note`);
   by("send").disabled = !input.value.trim();
   by("hello").hidden = !thread.empty || current === "" || starts.get(current) > 0;
+  by("ask-person").hidden = !by("hello").hidden || !online || Boolean(state?.person);
   by("title").textContent = store.conversation(current).title || w("untitled");
   document.title = store.conversation(current).title || w("assistant");
   for (const message of thread.pending.values()) thread.message(message, note());
@@ -328,7 +336,7 @@ function forget(id) {
 
 function showIdeas() {
   by("ideas").replaceChildren(
-    ...[1, 2, 3].map((n) => {
+    ...[1, 2, 3, 4].map((n) => {
       const idea = element("button", "idea", w(`idea_${n}`));
       idea.type = "button";
       idea.addEventListener("click", () => {
@@ -397,6 +405,10 @@ input.addEventListener("keydown", (event) => {
 });
 input.addEventListener("input", typed);
 by("stop").addEventListener("click", stop);
+by("ask-person").addEventListener("click", () => {
+  post({ id: store.newId(), text: w("idea_4_text"), quoted: "", at: Date.now() });
+  input.focus();
+});
 by("unquote").addEventListener("click", () => {
   quote("");
   input.focus();

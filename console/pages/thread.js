@@ -90,6 +90,12 @@ export class Thread {
     return Number(this.body.lastElementChild?.dataset.n ?? 0);
   }
 
+  /** Whether a colleague has spoken since the assistant did. */
+  get withPerson() {
+    const boxes = [...this.body.children].filter((box) => !box.classList.contains("user"));
+    return Boolean(boxes.at(-1)?.classList.contains("operator"));
+  }
+
   firstN() {
     return Number(this.body.firstElementChild?.dataset.n ?? 0);
   }

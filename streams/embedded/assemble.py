@@ -37,8 +37,17 @@ from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
 from streams.embedded.pipeline import Pipeline
 from streams.embedded.store import last_at_ms
+from streams.embedded.told_model import ToldModel
 from streams.ingress import Ingress
-from streams.settings import Settings, WrongSettings, check_flow_table, skill_tables
+from streams.settings import (
+    Settings,
+    WrongSettings,
+    check_flow_table,
+    files,
+    flow_problems,
+    joined,
+    skill_tables,
+)
 
 OUTBOX_CHANNELS = frozenset({"webchat"})
 """Channels whose lines are kept in the log: *sent* means that a line is durable there."""
@@ -65,7 +74,7 @@ def assemble(settings: Settings, *, env: Mapping[str, str]) -> Embedded:
     directory = settings.server.data_dir
     data_dir.prepare(directory)
     keys = data_dir.keys(directory)
-    model = model_runner(settings)
+    model = ToldModel(model_runner(settings))
     cards = enabled_skills(settings)
     skills = _skills(settings, cards, model=model, env=env)
     flow, config = build_flow(settings, cards)
@@ -165,7 +174,10 @@ def enabled_skills(settings: Settings) -> tuple[SkillCard, ...]:
     try:
         return enabled(settings.skills.enabled)
     except Refused as error:
-        raise WrongSettings(f"skills.enabled: {error}") from error
+        # With what is wrong with the flow, which nobody would get to read before the next try.
+        file = settings.directory / files.ASSISTANT if settings.directory else None
+        others = flow_problems(settings.flow, file=file, origins=settings.origins)
+        raise WrongSettings(joined([f"skills.enabled: {error}", *others])) from error
 
 
 def build_flow(settings: Settings, cards: Sequence[SkillCard]) -> tuple[Flow, bytes]:

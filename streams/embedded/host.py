@@ -107,9 +107,10 @@ class EmbeddedHost:
         for session in found.handed_over:
             self._handed_over.put(session, since_ms=self._handed_over_ms(session))
         if replaced is not None:
-            same = (replaced.name, replaced.version) == (flow.ref.name, flow.ref.version)
-            why = "its code or configuration changed" if same else "another flow is configured"
-            log.warning("flow %s replaces %s: %s", flow.ref, replaced, why)
+            if (replaced.name, replaced.version) == (flow.ref.name, flow.ref.version):
+                log.info("settings changed: conversations go on with them")
+            else:
+                log.warning("flow %s replaces %s: another is configured", flow.ref, replaced)
         self._metrics.recovered(
             events=self._store.head(0),
             sessions=self._store.session_count(),

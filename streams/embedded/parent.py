@@ -43,11 +43,12 @@ class Parent:
     say: Callable[[str], None]
     stall_s: float = STALL_S
     _stopping: threading.Event = field(default_factory=threading.Event)
+    _child: "subprocess.Popen[bytes] | None" = None
 
     def run(self) -> int:
         """Keep an engine running until asked to stop, or until it says that it cannot; its code."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
+            signal.signal(number, self._asked)
         deaths = 0
         while True:
             began_s = time.monotonic()
@@ -63,9 +64,16 @@ class Parent:
             if self._stopping.wait(pause_s):
                 return 0
 
+    def _asked(self, number: int, _: object) -> None:
+        """To stop; by Ctrl-C a second time, at once. A supervisor's SIGTERM may well come twice."""
+        if self._stopping.is_set() and number == signal.SIGINT and self._child is not None:
+            self._child.kill()
+        self._stopping.set()
+
     def _start(self) -> "subprocess.Popen[bytes]":
         # The pipe ends with this process, however it ends: the engine reads that as "stop".
-        return subprocess.Popen(self.command, stdin=subprocess.PIPE)
+        self._child = subprocess.Popen(self.command, stdin=subprocess.PIPE)
+        return self._child
 
     def _watch(self, child: "subprocess.Popen[bytes]") -> int:
         reader = GuardReader(self.guard)

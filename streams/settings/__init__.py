@@ -14,6 +14,7 @@ is told at once. And it never shows a secret.
 """
 
 from streams.settings.flow_table import check_flow_table
+from streams.settings.installed import flow_problems
 from streams.settings.load import load
 from streams.settings.schema import (
     Account,
@@ -33,6 +34,7 @@ from streams.settings.schema import (
 from streams.settings.secret import Secret
 from streams.settings.show import Row, rows
 from streams.settings.skill_tables import skill_tables
+from streams.settings.table import joined
 from streams.settings.token import operator_token
 from streams.settings.wrong import WrongSettings
 
@@ -53,7 +55,9 @@ __all__ = [
     "WebChat",
     "WrongSettings",
     "check_flow_table",
+    "flow_problems",
     "is_loopback",
+    "joined",
     "load",
     "operator_token",
     "rows",

@@ -5,10 +5,13 @@ is built, with the same words for what is wrong as everywhere in the settings. W
 change a value.
 """
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import msgspec
 
 from streams.settings import files
-from streams.settings.schema import Settings
+from streams.settings.schema import FlowSettings, Origin, Settings
 from streams.settings.table import Reading, joined
 from streams.settings.wrong import WrongSettings
 
@@ -21,12 +24,21 @@ def check_flow_table(settings: Settings, kind: type[msgspec.Struct]) -> None:
     Raises: WrongSettings with a line for each thing that is wrong: file or variable, key, what was
     found, what is allowed.
     """
+    file = settings.directory / files.ASSISTANT if settings.directory else None
+    problems = table_problems(settings.flow, kind, file=file, origins=settings.origins)
+    if problems:
+        raise WrongSettings(joined(problems))
+
+
+def table_problems(
+    flow: FlowSettings, kind: type[msgspec.Struct], *, file: Path | None, origins: Iterable[Origin]
+) -> list[str]:
+    """A line for each thing that is wrong with the table; `origins` say where its values stand."""
     try:
-        msgspec.json.decode(settings.flow.config, type=kind)
+        msgspec.json.decode(flow.config, type=kind)
     except msgspec.ValidationError as error:
-        reading = Reading(
-            settings.directory / files.ASSISTANT if settings.directory else None, env={}
-        )
-        reading.origins += settings.origins  # so that a problem names the place of its value
-        reading.section(kind, msgspec.json.decode(settings.flow.config), key=KEY)
-        raise WrongSettings(joined(reading.problems) or f"{KEY}: {error}") from None
+        reading = Reading(file, env={})
+        reading.origins += origins
+        reading.section(kind, msgspec.json.decode(flow.config), key=KEY)
+        return reading.problems or [f"{KEY}: {error}"]
+    return []

@@ -13,7 +13,7 @@ import msgspec
 from engine.effects import FallbackStrategy
 from engine.errors import Refused
 from models.fetch import FILE_NAME
-from streams.settings import checks, environment, files
+from streams.settings import checks, environment, files, installed
 from streams.settings.schema import (
     Account,
     Engine,
@@ -80,6 +80,10 @@ def load(
     accounts, fallbacks, warnings = _channels(adapter_raw, adapter)
     problems += assistant.all_problems() + adapter.all_problems(off=_off(adapter_raw))
     if problems:
+        problems += installed.skill_problems(sections.skills)
+        problems += installed.flow_problems(
+            sections.flow, file=assistant.file, origins=assistant.origins
+        )
         raise WrongSettings(joined(problems))
     origins = assistant.origins + adapter.origins
     server = sections.server

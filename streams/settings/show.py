@@ -5,6 +5,7 @@ Read by `ai-assistant config show`. What it never does: reveal a secret.
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -24,8 +25,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     origin: str
 
 
-def rows(settings: Settings) -> list[Row]:
-    """Every setting in the order of the files, with its value and origin."""
+def rows(settings: Settings, *, flow: Mapping[str, object] | None = None) -> list[Row]:
+    """Every setting in the order of the files, with its value and origin.
+
+    `flow`: the whole table [flow.config] with its defaults, where the flow has been asked for them.
+    """
     origins = {origin.key: origin.source for origin in settings.origins}
     shown: list[Row] = []
 
@@ -39,7 +43,7 @@ def rows(settings: Settings) -> list[Row]:
             shown.append(Row(key=key, value=_plain(value), origin=_origin(key, value, origins)))
 
     def add_free(key: str, value: object) -> None:
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             for name, part in value.items():
                 add_free(f"{key}.{name}", part)
         else:
@@ -47,7 +51,11 @@ def rows(settings: Settings) -> list[Row]:
             add(key, Secret(str(value)) if _SECRET_NAME.search(key) else value)
 
     for section in SECTIONS:
-        add(section, getattr(settings, section))
+        if section == "flow" and flow is not None:
+            add("flow.name", settings.flow.name)
+            add_free("flow.config", flow)
+        else:
+            add(section, getattr(settings, section))
     for account in settings.accounts:
         add(f"channels.{account.name}", account.channel)
     for n, strategy in enumerate(settings.fallbacks):

@@ -178,8 +178,7 @@ class Reading:
     def _free_table(self, raw: object, key: str) -> object:
         """A table that somebody else checks, as JSON with sorted keys."""
         table = {} if raw is msgspec.NODEFAULT else dict(self._table(raw, key))
-        for name in table:
-            self._came_from(f"{key}.{name}", f"{self.file}:{key}.{name}")
+        self._all_came_from_the_file(table, key)
         for at in [k for k in self._variables if k.startswith(f"{key}.")]:
             variable = self._take_variable(at)
             if variable is not None:
@@ -191,6 +190,13 @@ class Reading:
             self.wrong(key, "a date, a time, inf, nan or broken text", allowed="what JSON has")
             return msgspec.NODEFAULT
         return msgspec.Raw(text.encode())
+
+    def _all_came_from_the_file(self, table: Mapping[str, object], key: str) -> None:
+        for name, value in table.items():
+            at = f"{key}.{name}"
+            self._came_from(at, f"{self.file}:{at}")
+            if isinstance(value, dict):
+                self._all_came_from_the_file(value, at)
 
     def _list_of_sections(self, kind: Any, raw: object, key: str) -> object:
         if raw is msgspec.NODEFAULT:

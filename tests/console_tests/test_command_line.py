@@ -52,6 +52,15 @@ def test_all_that_lists_can_print_json(path: tuple[str, ...], ai: Say) -> None:
         assert "--json" in ai(*path, "--help").output
 
 
+@pytest.mark.parametrize(
+    "group", ["sessions", "dead-letters", "models", "operator", "keys", "config"]
+)
+def test_no_group_cuts_what_its_commands_do(group: str, ai: Say) -> None:
+    listed = ai(group, "--help").output.partition("\nCommands:\n")[2]
+    assert listed
+    assert [line for line in listed.splitlines() if line.endswith("...")] == []
+
+
 def test_the_help_holds_the_whole_table_of_exit_codes(ai: Say) -> None:
     output = ai("--help").output
     for code in ExitCode:

@@ -59,6 +59,35 @@ def test_an_answer_that_was_stopped_says_so(capsys: Shown) -> None:
     assert capsys.readouterr().out == "assistant> The sk\n(stopped)\n"
 
 
+@pytest.mark.parametrize("kept", ["The sky", "The"])
+def test_an_interrupted_answer_is_shown_once(capsys: Shown, kept: str) -> None:
+    screen = Screen()
+    for seen in (frame(1, "The sky"), line(kept, how="cancelled")):
+        screen.see(seen)
+    assert capsys.readouterr().out == "assistant> The sky\n(cancelled)\n"
+
+
+def test_an_answer_that_is_noted_after_the_next_has_begun_is_not_shown_again(capsys: Shown) -> None:
+    screen = Screen()
+    new = FrameFrame(conversation="c", reply="new", attempt=1, n=1, text="Now", html="")
+    for seen in (frame(1, "The sky"), new, line("The sky", how="cancelled")):
+        screen.see(seen)
+    assert capsys.readouterr().out == (
+        "assistant> The sky\nassistant> Now\n·> cancelled: The sky\n"
+    )
+
+
+def test_the_prompt_stands_once_and_nothing_is_printed_behind_it(capsys: Shown) -> None:
+    screen = Screen()
+    screen.prompt()
+    screen.prompt()
+    screen.see(line("Hello.", author="operator"))
+    screen.prompt()
+    screen.entered()
+    screen.see(frame(1, "Good"))
+    assert capsys.readouterr().out == "you> \noperator> Hello.\nyou> assistant> Good"
+
+
 def test_a_message_that_came_too_late_says_that_nobody_answers_it(capsys: Shown) -> None:
     screen = Screen()
     screen.typed("m1")

@@ -3,6 +3,8 @@
 import pytest
 
 from console.terminal import columns, duration, one_line, plain, print_table, size, when
+from console.words import describe_event
+from engine.events import Event, HandedBack
 
 
 def test_escape_sequences_are_made_visible() -> None:
@@ -37,3 +39,13 @@ def test_sizes_and_moments_are_readable() -> None:
     assert (size(98_362_432), size(12)) == ("98.4 MB", "12 bytes")
     assert when(None) == "-"
     assert when(1_700_000_000_123).endswith(".123")
+
+
+@pytest.mark.parametrize(
+    ("operator", "told"),
+    [("operator", "an operator handed the session back"), ("ann", "operator ann handed")],
+)
+def test_an_operator_is_named_once(operator: str, told: str) -> None:
+    body = HandedBack(operator=operator)
+    event = Event(id="s/1", session_id="s", at_ms=1, source="operator", body=body)
+    assert describe_event(event).startswith(told)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from adapters.logs.sqlite import SqliteLog
 from console.commands import assistant
+from console.exit_codes import ExitCode
 from engine import codec
 from engine.events import Address, Event, MessageReceived
 from engine.ids import message_event_id
@@ -142,6 +144,22 @@ def test_typed_lines_are_answered_in_their_conversation(engine: Engine) -> None:
     ]
 
 
+def test_a_person_at_a_terminal_is_told_what_to_do(engine: Engine) -> None:
+    leader, follower = pty.openpty()
+    talk = subprocess.Popen(
+        [*COMMAND, "chat", "--new"], env=engine.env, stdin=follower, stdout=follower, close_fds=True
+    )
+    os.close(follower)
+    shown = ""
+    for wanted, typed in (("you> ", b"hello\n"), ("assistant> hello\r\nyou> ", b"\x04")):
+        while not shown.endswith(wanted):
+            shown += os.read(leader, 4_096).decode()
+        os.write(leader, typed)
+    assert talk.wait(ENDED_WITHIN_S) == 0
+    os.close(leader)
+    assert shown.startswith("Write a message; Ctrl-D ends.\r\nyou> hello\r\n")
+
+
 def test_an_operator_answers_a_person_and_hands_them_back(engine: Engine) -> None:
     asked = engine.ai("chat", "--new", "--once", "human")
     assert "colleague" in asked.stdout
@@ -151,6 +169,8 @@ def test_an_operator_answers_a_person_and_hands_them_back(engine: Engine) -> Non
     assert session_id in engine.ai("operator", "list").stdout
     assert engine.ai("operator", "say", session_id[-8:], "Ann here").exit_code == 0
     assert engine.ai("operator", "hand-back", session_id).exit_code == 0
+    assert engine.ai("operator", "list").stdout == "nobody is waiting\n"
+    assert engine.ai("operator", "list", "--json").stdout == "[]\n"
     assert "operator> Ann here" in engine.process_of("chat").stdout
     refused = engine.ai("operator", "say", session_id, "too late")
     assert refused.exit_code == 1
@@ -255,13 +275,36 @@ def test_a_new_key_is_made_beside_a_running_assistant_which_is_to_be_restarted(
 
 
 def test_doctor_knows_the_running_assistant(engine: Engine) -> None:
-    assert "an assistant is running there" in engine.ai("doctor").stdout
+    assert "the assistant is running there" in engine.ai("doctor").stdout
 
 
 def test_a_second_engine_on_the_directory_is_refused(engine: Engine) -> None:
     second = engine.process_of("run")
     assert second.returncode == 1
     assert "is in use by another process" in second.stderr
+
+
+def test_an_apology_for_an_answer_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
+    env = os.environ | {
+        "HOME": str(tmp_path),
+        "AI_ASSISTANT_MODEL__KIND": "openai",
+        "AI_ASSISTANT_MODEL__MODEL": "none",
+        "AI_ASSISTANT_MODEL__BASE_URL": f"http://127.0.0.1:{free_port()}/v1",
+        "AI_ASSISTANT_SKILLS__ENABLED": "[]",
+    }
+    asked = subprocess.run(
+        [*COMMAND, "chat", "--once", "hello", "--data", str(tmp_path / "d")],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert asked.returncode == ExitCode.UNANSWERED
+    assert asked.stdout == "Sorry, I could not answer that just now. Please try again.\n"
+    assert "the model failed, unavailable: http://127.0.0.1:" in asked.stderr
+    letters = [*COMMAND, "dead-letters", "list", "--data", str(tmp_path / "d")]
+    assert subprocess.run(letters, env=env, capture_output=True, check=True).stdout == b"none\n"
 
 
 def test_without_an_engine_chat_once_starts_one_for_the_question(tmp_path: Path) -> None:

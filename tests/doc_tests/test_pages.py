@@ -58,7 +58,11 @@ def test_both_readmes_have_the_same_parts_links_and_words_of_code() -> None:
 def test_the_words_that_start_something_are_in_the_readme(page: str) -> None:
     text = pages.prose(page)
     card = DocumentSummary(SkillContext()).get_metadata()
-    assert [word for word in (card["name"], *card["trigger_words"]) if word not in text] == []
-    words = [word for word in pages.code_words(page) if word in ("human", "转人工")]
-    assert words == ["human", "转人工"]
-    assert [Assistant().command(word) for word in words] == ["person_requested"] * 2
+    begins = ("summarise", "summarize", "摘要", "总结")
+    assert [word for word in (card["name"], *begins) if word not in text] == []
+    assert {word for word in begins if word not in card["trigger_words"]} == set()
+    assert [w for w in card["trigger_words"] if not any(begin in w for begin in begins)] == []
+    words = [word for word in pages.code_words(page) if word in ("human", "转人工", "人工")]
+    assert words == ["human", "转人工", "人工"]
+    assert [Assistant().command(word) for word in words] == ["person_requested"] * 3
+    assert Assistant().command("I want a human") is None

@@ -201,6 +201,14 @@ def test_where_a_repetition_is_recognised_an_old_mark_is_as_good_as_a_new_one() 
     assert hop.called("1", 10 * MARK_TO_CALL_MAX_MS)
 
 
+def test_under_a_limit_an_old_mark_is_made_anew_since_a_new_owner_may_count_by_now() -> None:
+    hop = egress(idempotent=True, limiter=Limiter(2, period_ms=1_000))
+    send(hop, "1")
+    marked(hop, 0)
+    assert not hop.called("1", MARK_TO_CALL_MAX_MS + 1)
+    assert hop.uncalled("1", now_ms=MARK_TO_CALL_MAX_MS + 1) is not None
+
+
 def test_no_more_is_called_in_a_period_than_allowed_though_commits_between_are_slow() -> None:
     hop = egress(limiter=Limiter(2, period_ms=1_000))
     for n in range(4):

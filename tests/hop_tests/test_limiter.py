@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.limits import MARK_TO_CALL_MAX_MS
 from streams.limiter import MARGIN_MS, Limiter
 
 ACTS = st.sampled_from(["reserve", "call", "release", "wait"])
@@ -63,6 +64,11 @@ def test_a_new_owner_has_nothing_to_give_for_one_period_and_then_all_of_it() -> 
         assert limiter.wait_ms(at_ms) == 0
         limiter.reserve(reply)
     assert limiter.wait_ms(at_ms) > 0
+
+
+def test_a_new_owner_waits_as_long_as_the_former_one_may_call_for_its_marks() -> None:
+    limiter = Limiter.of_new_owner(3, period_ms=1_000, now_ms=500)
+    assert limiter.wait_ms(500) == MARK_TO_CALL_MAX_MS + 1_000 + MARGIN_MS
 
 
 def test_what_was_called_stays_counted_when_reservations_are_given_back() -> None:

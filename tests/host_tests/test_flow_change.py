@@ -1,5 +1,6 @@
 """Another flow, or another configuration, at the next start: sessions go on in it."""
 
+import logging
 from pathlib import Path
 from unittest.mock import patch
 
@@ -27,6 +28,20 @@ async def test_a_changed_configuration_takes_sessions_along_where_they_are(data:
     records = steps_of(data, engine.session_id())
     assert len({record.flow for record in records}) == 2
     assert folds(data) == len(records)
+
+
+async def test_changed_settings_are_told_calmly_and_another_flow_as_a_warning(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="streams.embedded.host")
+    for config, flow in ({}, "assistant"), ({"language": "zh"}, "assistant"), ({}, "leave_request"):
+        async with Engine(data, config=config, flow=flow):
+            pass
+    told = [(r.levelno, r.getMessage().partition("#")[0]) for r in caplog.records]
+    assert told == [
+        (logging.INFO, "settings changed: conversations go on with them"),
+        (logging.WARNING, "flow leave_request@1"),
+    ]
 
 
 async def test_a_request_in_flight_is_answered_in_the_new_configuration(data: Path) -> None:

@@ -142,6 +142,19 @@ def test_a_parent_that_is_stopped_between_two_starts_starts_nothing_more(
     assert len([path for path in tmp_path.iterdir() if path.name.isdigit()]) == 1
 
 
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getppid(), signal.SIGINT))\n"
+        "os.kill(os.getppid(), signal.SIGINT)\n"
+        "while True: time.sleep(60)"
+    )
+    monkeypatch.setattr(parent, "STOP_MARGIN_S", 60)  # which nobody waits for
+    began_s = time.monotonic()
+    assert supervise(tmp_path, script, monkeypatch) == (0, [])
+    assert time.monotonic() - began_s < 30
+
+
 def test_a_child_that_does_not_stop_in_time_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

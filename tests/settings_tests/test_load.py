@@ -55,8 +55,20 @@ def test_the_example_names_every_key_of_the_assistant_with_its_default() -> None
     assert shown == defaults
 
 
-def test_the_examples_channel_stays_off_and_says_how_to_turn_it_on() -> None:
+def test_the_example_as_it_stands_warns_of_nothing() -> None:
     settings = load(EXAMPLE, HOME)
+    assert [a.channel.enabled for a in settings.accounts] == [False]
+    assert settings.warnings == ()
+
+
+def test_a_channel_with_the_examples_keys_stays_off_and_says_how_to_turn_it_on(
+    tmp_path: Path,
+) -> None:
+    text = (EXAMPLE / "im_adapter.json").read_text(encoding="utf-8")
+    on = text.replace('"enabled": false', '"enabled": true')
+    assert on != text
+    (tmp_path / "im_adapter.json").write_text(on, encoding="utf-8")
+    settings = load(tmp_path, HOME)
     assert [a.channel.enabled for a in settings.accounts] == [False]
     (warning,) = settings.warnings
     assert "channels.enterprise_im stays off" in warning

@@ -7,6 +7,7 @@ import pytest
 from adapters.skills.metadata import SkillCard, SkillProblem, SkillSource, check
 from adapters.skills.registry import enabled, listed, survey
 from adapters.skills.runner import SkillPool, SkillSettings
+from adapters.skills.summary import TRIGGER_WORDS
 from engine.errors import Refused
 from engine.events import SkillDone
 from tests.skill_tests.pools import NOW_MS, request, source
@@ -19,7 +20,7 @@ def test_the_built_in_skill_is_found_and_described() -> None:
     assert first == SkillCard(
         name="文档摘要",
         version="1.0",
-        trigger_words=("摘要", "总结"),
+        trigger_words=tuple(TRIGGER_WORDS),
         source=SkillSource(
             entry="summary", target="adapters.skills.summary:DocumentSummary", origin="built in"
         ),

@@ -245,9 +245,8 @@ def test_the_language_is_told_by_script_and_common_words(text: str, language: st
 
 
 def test_the_metadata_is_as_the_interface_gives_it() -> None:
-    assert WITHOUT_MODEL.get_metadata() == {
-        "name": "文档摘要",
-        "version": "1.0",
-        "trigger_words": ["摘要", "总结"],
-    }
+    metadata = WITHOUT_MODEL.get_metadata()
+    assert (metadata["name"], metadata["version"]) == ("文档摘要", "1.0")
+    assert metadata["trigger_words"][:2] == ["摘要", "总结"]
+    assert {"summarise", "summarize"} <= set(metadata["trigger_words"])
     assert re.fullmatch(r"\d+\.\d+", WITHOUT_MODEL.get_metadata()["version"])
