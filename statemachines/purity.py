@@ -7,6 +7,7 @@ what it does can.
 """
 
 import ast
+import symtable
 from collections.abc import Iterator, Mapping
 from functools import cache
 
@@ -17,12 +18,13 @@ _CLOCK = "take the time from turn.now_ms: the event's own, and the same when it 
 _CHANCE = "derive it from turn.event.id: unique, and the same when it is folded again"
 _PROCESS = "it differs from process to process: use the value itself"
 _SETTING = "make it a field of the flow's Config"
+_ZONE = "name the time zone: else it is the machine's"
 _WORLD = "ask for it with a request, such as turn.run_skill: a step performs nothing itself"
 _HIDDEN = "import by name and call directly: the load check must see it"
 
 _MODULES: Mapping[str, str] = {
     **dict.fromkeys(("time", "sched"), _CLOCK),
-    **dict.fromkeys(("random", "secrets", "uuid"), _CHANCE),
+    **dict.fromkeys(("numpy.random", "random", "secrets", "uuid"), _CHANCE),
     **dict.fromkeys(("getpass", "locale", "os", "platform"), _SETTING),
     **dict.fromkeys(("builtins", "ctypes", "importlib", "pkgutil", "runpy"), _HIDDEN),
     **dict.fromkeys(
@@ -42,15 +44,22 @@ _BUILTINS: Mapping[str, str] = {
     **dict.fromkeys(("id", "hash"), _PROCESS),
     **dict.fromkeys(("__import__", "eval", "exec"), _HIDDEN),
 }
-_CALLS: Mapping[str, str] = dict.fromkeys(
-    (
-        "datetime.date.today",
-        "datetime.datetime.now",
-        "datetime.datetime.today",
-        "datetime.datetime.utcnow",
+_CALLS: Mapping[str, str] = {
+    **dict.fromkeys(
+        (
+            "datetime.date.today",
+            "datetime.datetime.now",
+            "datetime.datetime.today",
+            "datetime.datetime.utcnow",
+        ),
+        _CLOCK,
     ),
-    _CLOCK,
-)
+    **dict.fromkeys(("codecs.open", "io.FileIO", "io.open", "io.open_code"), _WORLD),
+}
+_LOCAL_TIME = ("datetime.date.fromtimestamp", "datetime.datetime.fromtimestamp")
+"""Without a zone they take the machine's."""
+_PATHS = ("pathlib.PurePath", "pathlib.PurePosixPath", "pathlib.PureWindowsPath")
+"""Words about paths, which touch no file: what of `pathlib` a flow may import."""
 
 
 def check(module: str) -> Iterator[Finding]:
@@ -63,28 +72,75 @@ def check(module: str) -> Iterator[Finding]:
 @cache
 def _impure(module: str) -> tuple[tuple[int, str, str], ...]:
     """(line, problem, fix), in order."""
-    tree = ast.parse(digest.source(module))
+    source = digest.source(module)
+    tree = _as_run(ast.parse(source))
     meant = dict(_imported(tree))
-    own = {*meant, *_bound(tree)}
-    found: set[tuple[int, str, str]] = set()
+    found = set(_builtins(tree, symtable.symtable(source, module, "exec")))
     for node in ast.walk(tree):
         match node:
             case ast.Import() | ast.ImportFrom(level=0):
                 named = {prefix for name in _names(node) for prefix in _prefixes(name)}
                 for name in named & _MODULES.keys():
                     found.add((node.lineno, f"imports {name}", _MODULES[name]))
-            case ast.Name(id=name, ctx=ast.Load()) if name in _BUILTINS and name not in own:
-                found.add((node.lineno, f"uses {name}()", _BUILTINS[name]))
-            case ast.Attribute() if (called := _dotted(node, meant)) in _CALLS:
+                if any(alias.name == "*" for alias in node.names):
+                    found.add((node.lineno, "imports *", _HIDDEN))
+            case ast.Attribute() | ast.Name(ctx=ast.Load()) if (
+                called := _dotted(node, meant)
+            ) in _CALLS:
                 found.add((node.lineno, f"uses {called}()", _CALLS[called]))
+            case ast.Call(func=func, args=args, keywords=keywords) if (
+                called := _dotted(func, meant)
+            ) in _LOCAL_TIME and len(args) + len(keywords) < 2:
+                found.add((node.lineno, f"uses {called}() without a time zone", _ZONE))
     return tuple(sorted(found))
+
+
+def _as_run(tree: ast.Module) -> ast.Module:
+    """Without what only a type checker reads."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If):
+            match node.test:
+                case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
+                    node.body = [ast.Pass(lineno=node.lineno, col_offset=node.col_offset)]
+    return tree
+
+
+def _builtins(tree: ast.Module, table: symtable.SymbolTable) -> Iterator[tuple[int, str, str]]:
+    """Where a built-in function is meant. Python's own tables say so for each scope."""
+    own = {one.get_name() for one in table.get_symbols() if one.is_assigned() or one.is_imported()}
+    own |= {one.get_name() for one in table.get_symbols() if one.is_namespace()}
+    used = [
+        (node.lineno, node.id)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    ]
+    for scope in _scopes(table):
+        for name in _BUILTINS.keys() - own:
+            if _means_the_builtin(scope, name):
+                lines = [line for line, id in used if id == name and line >= scope.get_lineno()]
+                for line in sorted(lines)[:1]:
+                    yield line, f"uses {name}()", _BUILTINS[name]
+
+
+def _scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    yield table
+    for inner in table.get_children():
+        yield from _scopes(inner)
+
+
+def _means_the_builtin(scope: symtable.SymbolTable, name: str) -> bool:
+    if name not in scope.get_identifiers():
+        return False
+    symbol = scope.lookup(name)
+    return symbol.is_referenced() and symbol.is_global()
 
 
 def _names(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
     """All that the statement may name; `from package import module` names a module, too."""
     base = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
     for alias in node.names:
-        yield f"{base}{alias.name}"
+        if (name := f"{base}{alias.name}") not in _PATHS:
+            yield name
 
 
 def _prefixes(name: str) -> Iterator[str]:
@@ -103,20 +159,6 @@ def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 yield alias.asname or alias.name, f"{node.module}.{alias.name}"
-
-
-def _bound(node: ast.AST, *, of_class: bool = False) -> Iterator[str]:
-    """Names to which the module gives a meaning of its own; members of a class are none."""
-    for child in ast.iter_child_nodes(node):
-        match child:
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) if not of_class:
-                yield name
-            case ast.Name(id=name, ctx=ast.Store()) if not of_class:
-                yield name
-            case ast.arg(arg=name):
-                yield name
-        inside = of_class and not isinstance(child, ast.FunctionDef | ast.Lambda)
-        yield from _bound(child, of_class=inside or isinstance(child, ast.ClassDef))
 
 
 def _dotted(node: ast.expr, meant: Mapping[str, str]) -> str:

@@ -73,6 +73,8 @@ IMPURE = {
     "an address": ("key = id(turn.text)", "uses id()", "the value itself"),
     "a hash": ("key = [hash(turn.text)]", "uses hash()", "the value itself"),
     "an import by name": ("__import__('os')", "uses __import__()", "must see it"),
+    "a file by another name": ("import io; io.open('words')", "uses io.open()", "turn.run_skill"),
+    "chance for arrays": ("from numpy import random", "imports numpy.random", "turn.event.id"),
     "a text as code": ("eval('1')", "uses eval()", "must see it"),
 }
 
@@ -114,6 +116,16 @@ def test_today_is_the_events_and_not_the_machines(
     assert "turn.now_ms" in finding.fix
 
 
+def test_whatever_a_module_has_is_not_imported_unnamed(load: Load) -> None:
+    with pytest.raises(FlowError, match=r"imports \*"):
+        load(head="from datetime import *")
+
+
+def test_a_moment_without_a_zone_is_the_machines(load: Load) -> None:
+    with pytest.raises(FlowError, match=r"fromtimestamp.*without a time zone"):
+        load("datetime.fromtimestamp(0)", head="from datetime import datetime")
+
+
 def test_the_modules_that_a_flow_imports_from_its_project_are_looked_at_too(load: Load) -> None:
     with pytest.raises(FlowError) as caught:
         load(
@@ -139,8 +151,13 @@ from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from http import HTTPStatus
 from io import StringIO
+from pathlib import PurePosixPath
 from string import Template
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import time
 
 
 class Form:
@@ -150,12 +167,28 @@ class Form:
     def open(self) -> "Form":
         return self
 
+    async def input(self) -> "time.struct_time":
+        raise NotImplementedError
+
     def now(self) -> str:
         return str(self.id) + self.hash
 
 
 def rank(id: str, hash: int) -> str:
     return id * hash
+
+
+def shown(row: object) -> str:
+    try:
+        match row:
+            case {"id": id, **hash}:
+                return f"{id} {hash}"
+            case [open, *input]:
+                return f"{open} {input}"
+    except ValueError as eval:
+        return str(eval)
+    datetime.fromtimestamp(0, tz=UTC)
+    return str(PurePosixPath("a") / "b")
 
 
 def told(text: str) -> date:
@@ -167,7 +200,7 @@ def told(text: str) -> date:
 
 
 def test_what_only_looks_impure_is_not_found(load: Load) -> None:
-    load(head="from .words import rank, told", words=PURE)
+    load(head="from .words import rank, shown, told", words=PURE)
 
 
 def test_a_member_of_a_class_hides_no_builtin(load: Load) -> None:
