@@ -29,6 +29,7 @@ from streams.limiter import Limiter
 from streams.open_replies import OpenReplies
 from streams.sessions import Order
 
+MAY_HAVE_ARRIVED = "no receipt of an earlier try: it may have arrived"
 ATTEMPTS_MAX = 8
 RETRY_MS_MAX = 30_000
 """Full jitter over 0.25 s × 2^attempt, at most this: eight tries take at most two minutes."""
@@ -270,7 +271,8 @@ class Egress:
                 self._sending[delivery.reply_id] = delivery
                 self._enqueue(delivery, now_ms)
             elif repeatable:
-                self._enqueue(replace(delivery, state="queued"), now_ms)
+                # Should it be withdrawn before it is sent again, its record still says this.
+                self._enqueue(replace(delivery, state="queued", error=MAY_HAVE_ARRIVED), now_ms)
             else:
                 unknown = replace(delivery, state="unknown", receipted_ms=now_ms)
                 changed.append(unknown)

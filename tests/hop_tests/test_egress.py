@@ -7,7 +7,7 @@ from engine.effects import CloseReply, Withdraw
 from engine.events import Event, ReplyUndelivered
 from engine.limits import MARK_TO_CALL_MAX_MS
 from engine.ports import Append, Delivery, Frame, Receipt
-from streams.egress import ATTEMPTS_MAX, ERROR_CHARS_MAX
+from streams.egress import ATTEMPTS_MAX, ERROR_CHARS_MAX, MAY_HAVE_ARRIVED
 from streams.limiter import MARGIN_MS, Limiter
 from tests.hop_tests.replies import KEY, SESSION, egress, marked, order, send
 
@@ -367,6 +367,15 @@ def test_what_was_on_its_way_at_a_death_is_sent_again_only_where_that_is_recogni
     assert (unknown.reply_id, unknown.state) == ("sending", "unknown")
     assert event.session_id == SESSION
     assert marked(never, 9) == ["queued"]
+
+
+def test_what_may_have_arrived_before_a_death_says_so_when_it_is_withdrawn_after_it() -> None:
+    before = egress()
+    send(before, "1")
+    again = egress()
+    again.recover(before.mark(0, limit=1), now_ms=9)
+    (withdrawn,) = again.order(order(Withdraw(reply_id="1")), now_ms=10)
+    assert (withdrawn.state, withdrawn.error) == ("withdrawn", MAY_HAVE_ARRIVED)
 
 
 def test_a_new_owner_begins_with_an_empty_limit() -> None:
