@@ -4,6 +4,7 @@
     ├── InvalidRecord   a record that cannot be decoded or is over its limit   → dead letter
     ├── Unavailable     something outside is not there just now                → retry later
     ├── Refused         somebody asked for what cannot be done                 → tell them
+    │   └── NoReceipt   a platform was asked, and nobody knows whether it did  → unknown
     ├── Conflict        another owner has taken this partition                 → stop writing
     └── Divergence      a replay decided otherwise than was recorded           → a finding
 
@@ -29,6 +30,13 @@ class Unavailable(EngineError):
 
 class Refused(EngineError):
     """A request that is not carried out: the text says what, why and the fix."""
+
+
+class NoReceipt(Refused):
+    """The platform was called and did not say what came of it: the reply may have arrived.
+
+    Only of a platform that recognises no repetition; of others it is Unavailable: tried again.
+    """
 
 
 class Conflict(EngineError):

@@ -300,7 +300,9 @@ class Channel(Protocol):
         """Stop taking messages; return when those in hand are accepted or left unacknowledged."""
 
     async def send(self, delivery: Delivery) -> Receipt:
-        """Deliver a reply whole. Raises Unavailable (retry) or Refused (it failed for good).
+        """Deliver a reply whole. Raises Unavailable (it did not arrive, or a repetition of it is
+        recognised: retry), Refused (it failed for good) or NoReceipt (it may have arrived, and a
+        repetition would be a second one: unknown, which the flow is told).
 
         A host cancels it after 30 s; where not `idempotent`, the reply is then not sent again.
         """

@@ -18,7 +18,6 @@ from msgspec.structs import replace
 
 from engine import codec
 from engine.effects import CloseReply, SendMessage, Withdraw
-from engine.errors import Refused
 from engine.events import Event, ReplyUndelivered
 from engine.ids import derive
 from engine.limits import MARK_TO_CALL_MAX_MS
@@ -41,13 +40,6 @@ class Account(NamedTuple):
 
     idempotent: bool
     limiter: Limiter | None = None
-
-
-class NoReceipt(Refused):
-    """The platform did not answer a call in time: it may have taken the reply, or not.
-
-    Only of a platform that recognises no repetition; of others it is Unavailable, and tried again.
-    """
 
 
 UNKNOWN_ACCOUNT = Account(idempotent=False)

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from engine.crash_points import CrashPoint
-from engine.errors import Refused, Unavailable, trace_of
+from engine.errors import NoReceipt, Refused, Unavailable, trace_of
 from engine.ports import Channel, Delivery, Line, Receipt
-from streams.egress import NoReceipt
 from streams.embedded.pipeline import Called
 from streams.ingress import Ingress
 

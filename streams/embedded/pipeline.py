@@ -12,7 +12,7 @@ import msgspec
 
 from engine import codec
 from engine.effects import Effect, RunnerRequest, SendMessage
-from engine.errors import Conflict, InvalidRecord, Refused, Unavailable
+from engine.errors import Conflict, InvalidRecord, NoReceipt, Refused, Unavailable
 from engine.events import FlowActivated, FlowRef
 from engine.flow import Flow
 from engine.ids import outcome_event_id
@@ -29,7 +29,7 @@ from engine.ports import (
 from engine.session import Session
 from engine.transcript import expand
 from streams.clock import Deadlines
-from streams.egress import Egress, NoReceipt
+from streams.egress import Egress
 from streams.embedded.store import Store
 from streams.ingress import Taken
 from streams.sessions import Batch, Order, Sessions, activated, first_due

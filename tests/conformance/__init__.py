@@ -1,1 +1,1 @@
-"""One suite per port; every backend passes the same, in a few lines."""
+"""Every adapter of this repository passes the suite of its port, in a few lines."""

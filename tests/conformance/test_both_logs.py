@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from adapters.logs.memory import MemoryLog
 from adapters.logs.sqlite import SqliteLog
 from engine.ports import Owner, SessionRow
-from tests.conformance.suites import (
+from testkit.conformance.storage import (
     A,
     B,
     Storage,
@@ -70,12 +70,12 @@ def one_call(log: Storage, batch: Any, call: tuple[Any, ...]) -> Any:
         case "session":
             return batch.put_sessions([SessionRow(session_id, b"%d" % n, n > 0)])
         case "delivery":
-            one = a_delivery(session_id, n, rest[0])
+            one = a_delivery(session_id, n, state=rest[0])
             old = log.delivery(one.reply_id)
             has_ended = old is not None and old.state not in ("queued", "sending")
             return batch.put_deliveries([] if has_ended else [one])
         case "line":
-            return batch.put_lines([a_line(session_id, f"m{n}", f"by {what}")])
+            return batch.put_lines([a_line(session_id, f"m{n}", text=f"by {what}")])
         case "letter":
             return batch.put_dead_letters([a_letter(n)])
         case "watermark":

@@ -3,7 +3,7 @@
 import pytest
 
 from adapters.logs.memory import MemoryLog
-from tests.conformance.suites import DeliveriesSuite, LogSuite, SessionStoreSuite, Storage
+from testkit.conformance import DeliveriesSuite, LogSuite, SessionStoreSuite, Storage
 
 
 @pytest.fixture

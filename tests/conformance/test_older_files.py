@@ -5,7 +5,7 @@ from pathlib import Path
 
 from adapters.logs.sqlite import SqliteLog
 from adapters.logs.sqlite_schema import MARK_LINES
-from tests.conformance.suites import A, B, a_line
+from testkit.conformance.storage import A, B, a_line
 
 
 def test_a_file_from_before_lines_were_marked_reads_and_grows_as_any_other(tmp_path: Path) -> None:

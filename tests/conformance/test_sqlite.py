@@ -1,12 +1,19 @@
 """The SQLite log passes every suite of the log's ports."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from adapters.logs.sqlite import SqliteLog
-from tests.conformance.suites import DeliveriesSuite, LogSuite, SessionStoreSuite, Storage
+from testkit.conformance import (
+    DeliveriesSuite,
+    DurableLogSuite,
+    LogSuite,
+    SessionStoreSuite,
+    Storage,
+)
 
 
 @pytest.fixture
@@ -16,7 +23,16 @@ def log(tmp_path: Path) -> Iterator[Storage]:
     log.close()
 
 
+@pytest.fixture
+def opener(tmp_path: Path) -> Callable[[], Storage]:
+    return partial(SqliteLog, tmp_path / "log.db")
+
+
 class TestLog(LogSuite):
+    pass
+
+
+class TestDurableLog(DurableLogSuite):
     pass
 
 

@@ -23,7 +23,7 @@ from adapters.logs.sqlite import SqliteLog
 from adapters.logs.sqlite_schema import APPLICATION_ID, SCHEMA_VERSION
 from engine.errors import Refused
 from engine.ports import SessionRow
-from tests.conformance.suites import (
+from testkit.conformance.storage import (
     A,
     B,
     a_delivery,
@@ -63,7 +63,7 @@ def test_nobody_but_its_owner_may_read_a_log_or_what_stands_beside_it(path: Path
     before = os.umask(0)  # as on a machine where files are for everybody
     try:
         log = SqliteLog(path)
-        write_everything(log, log.claim(0), 1)
+        write_everything(log, log.claim(0), n=1)
         reader = SqliteLog(path, read_only=True)
         files = sorted(path.parent.iterdir())
         names = [file.name.removeprefix(path.name) for file in files]
@@ -86,7 +86,7 @@ def test_a_log_is_the_same_after_it_was_closed_and_opened_again(path: Path) -> N
     log = SqliteLog(path)
     owner = log.claim(0)
     for n in range(1, 4):
-        write_everything(log, owner, n)
+        write_everything(log, owner, n=n)
     before = all_of(log)
     log.close()
     log.close()
@@ -94,7 +94,7 @@ def test_a_log_is_the_same_after_it_was_closed_and_opened_again(path: Path) -> N
     log = SqliteLog(path)
     assert all_of(log) == before
     assert log.claim(0).token > owner.token
-    write_everything(log, log.claim(0), 4)
+    write_everything(log, log.claim(0), n=4)
     assert [one.n for one in log.lines(A, after=2, limit=9)] == [3, 4]
     log.close()
 
@@ -112,7 +112,7 @@ def test_a_second_opening_in_one_process_is_refused(path: Path) -> None:
     log = SqliteLog(path)
     with pytest.raises(Refused, match="this process"):
         SqliteLog(path)
-    write_everything(log, log.claim(0), 1)
+    write_everything(log, log.claim(0), n=1)
     log.close()
     SqliteLog(path).close()
 
@@ -199,7 +199,7 @@ def test_a_database_of_something_else_is_refused(path: Path) -> None:
 
 def test_a_truncated_file_is_refused_or_its_loss_is_said(path: Path) -> None:
     log = SqliteLog(path)
-    write_everything(log, log.claim(0), 1)
+    write_everything(log, log.claim(0), n=1)
     log.close()
     os.truncate(path, 5_000)
     with pytest.raises(Refused, match="damaged"):
@@ -223,19 +223,19 @@ def test_a_log_of_schema_1_is_brought_up_to_date_and_loses_nothing(path: Path) -
     expected = MemoryLog()
     owner = expected.claim(0)
     for n in (1, 2):
-        write_everything(expected, owner, n)
-    sent, closed = a_delivery(A, 1, "sent"), a_delivery(B, 2, "closed")
+        write_everything(expected, owner, n=n)
+    sent, closed = a_delivery(A, 1, state="sent"), a_delivery(B, 2, state="closed")
     with expected.transaction(owner) as batch:
         batch.append([an_event(B, 1)], at_ms=5)
         batch.put_sessions([SessionRow(B, b"bee")])
         batch.put_deliveries([a_delivery(A, 1), a_delivery(A, 2)])
-        batch.put_deliveries([a_delivery(B, 1, "sending"), closed, a_delivery(A, 3), sent])
+        batch.put_deliveries([a_delivery(B, 1, state="sending"), closed, a_delivery(A, 3), sent])
     log = SqliteLog(path)
     assert all_of(log) == all_of(expected)
     assert one_by_one(log) == one_by_one(expected)
     for each in (log, expected):  # what was open in the old file still is, and is ended once
         with each.transaction(each.claim(0)) as batch:
-            batch.put_deliveries([a_delivery(B, 1, "sent"), a_delivery(B, 4)])
+            batch.put_deliveries([a_delivery(B, 1, state="sent"), a_delivery(B, 4)])
             batch.put_sessions([SessionRow(A, b"waits no more")])
     assert all_of(log) == all_of(expected)
     log.close()
@@ -322,7 +322,7 @@ def test_a_second_batch_inside_one_is_a_mistake(path: Path) -> None:
         log.transaction(owner),
     ):
         pass
-    write_everything(log, owner, 1)
+    write_everything(log, owner, n=1)
     log.close()
 
 
@@ -332,6 +332,6 @@ def test_the_write_ahead_log_is_emptied_again_and_again(path: Path) -> None:
     log._writing.database.execute("pragma wal_autocheckpoint = 20")
     owner = log.claim(0)
     for n in range(1, 60):
-        write_everything(log, owner, n)
+        write_everything(log, owner, n=n)
     assert Path(f"{path}-wal").stat().st_size < 1_000_000
     log.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 from adapters.logs.sqlite import SqliteLog
 from engine.errors import Unavailable
 from engine.ports import Owner, SessionRow
-from tests.conformance.suites import A, a_line, a_step, all_of, an_event
+from testkit.conformance.storage import A, a_line, a_step, all_of, an_event
 
 EVENTS_IN_A_BATCH = 40
 

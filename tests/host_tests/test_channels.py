@@ -1,18 +1,17 @@
 """Calls to channels: one that does not come back holds nothing up for ever."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from adapters.channels.webchat import WebChat
-from engine.errors import Unavailable
+from engine.errors import NoReceipt, Unavailable
 from engine.events import Address
 from engine.ports import Delivery, Receipt
 from engine.pseudonym import Key
-from streams.egress import NoReceipt
 from streams.embedded import channels
 from streams.embedded.channels import Channels, Pump
 from streams.embedded.pipeline import Called
@@ -105,18 +104,24 @@ async def test_a_sessions_replies_go_on_after_a_call_without_an_end(
     assert calls == 3
 
 
+async def silent(delivery: Delivery) -> Receipt:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def lost(delivery: Delivery) -> Receipt:
+    raise NoReceipt("the connection ended before the answer came")
+
+
+@pytest.mark.parametrize("send", [silent, lost])
 async def test_where_it_may_have_arrived_the_flow_is_told_that_nobody_knows(
-    data: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, monkeypatch: pytest.MonkeyPatch, send: Callable[[Delivery], Awaitable[Receipt]]
 ) -> None:
     monkeypatch.setattr(channels, "SEND_WITHIN_S", 0.05)
     engine = Engine(data)
     monkeypatch.setattr(engine.wired.webchat, "idempotent", False)
 
-    async def silent(delivery: Delivery) -> Receipt:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    monkeypatch.setattr(engine.wired.webchat, "send", silent)
+    monkeypatch.setattr(engine.wired.webchat, "send", send)
     async with engine:
         session_id = await engine.say("hello")
         store = engine.host._store
