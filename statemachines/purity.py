@@ -20,6 +20,7 @@ _PROCESS = "it differs from process to process: use the value itself"
 _SETTING = "make it a field of the flow's Config"
 _ZONE = "name the time zone: else it is the machine's"
 _WORLD = "ask for it with a request, such as turn.run_skill: a step performs nothing itself"
+_OUTLIVES = "keep it in turn.data: what one step leaves behind, no other may find"
 _HIDDEN = "import by name and call directly: the load check must see it"
 
 _MODULES: Mapping[str, str] = {
@@ -58,6 +59,13 @@ _CALLS: Mapping[str, str] = {
 }
 _LOCAL_TIME = ("datetime.date.fromtimestamp", "datetime.datetime.fromtimestamp")
 """Without a zone they take the machine's."""
+_CHANGES = frozenset(
+    (
+        "add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem",
+        "remove", "reverse", "setdefault", "sort", "update",
+    )
+)  # fmt: skip
+"""Methods that change what they are called on; those of lists, sets and tables."""
 _PATHS = ("pathlib.PurePath", "pathlib.PurePosixPath", "pathlib.PureWindowsPath")
 """Words about paths, which touch no file: what of `pathlib` a flow may import."""
 
@@ -75,7 +83,8 @@ def _impure(module: str) -> tuple[tuple[int, str, str], ...]:
     source = digest.source(module)
     tree = _as_run(ast.parse(source))
     meant = dict(_imported(tree))
-    found = set(_builtins(tree, symtable.symtable(source, module, "exec")))
+    table = symtable.symtable(source, module, "exec")
+    found = {*_builtins(tree, table), *_changed(tree, table)}
     for node in ast.walk(tree):
         match node:
             case ast.Import() | ast.ImportFrom(level=0):
@@ -120,6 +129,40 @@ def _builtins(tree: ast.Module, table: symtable.SymbolTable) -> Iterator[tuple[i
                 lines = [line for line, id in used if id == name and line >= scope.get_lineno()]
                 for line in sorted(lines)[:1]:
                     yield line, f"uses {name}()", _BUILTINS[name]
+
+
+def _changed(tree: ast.Module, table: symtable.SymbolTable) -> Iterator[tuple[int, str, str]]:
+    """Where a function changes what the module holds; what runs at the import may."""
+    inner = [scope for top in table.get_children() for scope in _scopes(top)]
+    local = {one.get_name() for scope in inner for one in scope.get_symbols() if one.is_local()}
+    held = {one.get_name() for one in table.get_symbols() if one.is_assigned()} - local
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    for function in (node for node in ast.walk(tree) if isinstance(node, functions)):
+        for node in ast.walk(function):
+            if isinstance(node, ast.expr | ast.stmt):
+                for name in _targets(node):
+                    if isinstance(node, ast.Global) or name in held:
+                        yield node.lineno, f"changes {name}, which the module holds", _OUTLIVES
+
+
+def _targets(node: ast.expr | ast.stmt) -> Iterator[str]:
+    """The names whose value the statement changes, at whatever depth."""
+    match node:
+        case ast.Global(names=names):
+            yield from names
+        case ast.Call(func=ast.Attribute(value=changed, attr=attr)) if attr in _CHANGES:
+            yield from _root(changed)
+        case ast.Subscript(value=changed, ctx=ast.Store() | ast.Del()):
+            yield from _root(changed)
+        case ast.Attribute(value=changed, ctx=ast.Store() | ast.Del()):
+            yield from _root(changed)
+
+
+def _root(node: ast.expr) -> Iterator[str]:
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    if isinstance(node, ast.Name):
+        yield node.id
 
 
 def _scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:

@@ -116,6 +116,30 @@ def test_today_is_the_events_and_not_the_machines(
     assert "turn.now_ms" in finding.fix
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "SEEN.append(turn.text)",
+        "SEEN[0] = turn.text",
+        "del SEEN[:]",
+        "(lambda: SEEN.clear())()",
+        "[SEEN.extend(turn.text) for _ in SEEN]",
+        "Spoilt.states[0].update(name=turn.text)",
+    ],
+)
+def test_what_the_module_holds_is_changed_by_no_step(load: Load, line: str) -> None:
+    with pytest.raises(FlowError) as caught:
+        load(line, head="SEEN = [1]")
+    problems = {finding.problem for finding in caught.value.findings}
+    assert len(problems) == 1
+    assert problems <= {f"changes {n}, which the module holds" for n in ("SEEN", "Spoilt")}
+
+
+def test_a_name_of_the_modules_is_not_bound_anew(load: Load) -> None:
+    with pytest.raises(FlowError, match="changes COUNT, which the module holds"):
+        load("global COUNT; COUNT = 1", head="COUNT = 0")
+
+
 def test_whatever_a_module_has_is_not_imported_unnamed(load: Load) -> None:
     with pytest.raises(FlowError, match=r"imports \*"):
         load(head="from datetime import *")
@@ -191,8 +215,15 @@ def shown(row: object) -> str:
     return str(PurePosixPath("a") / "b")
 
 
+SEEN = [1]
+SEEN.append(2)
+
+
 def told(text: str) -> date:
     open = text.strip()
+    seen = list(SEEN)
+    seen.append(3)
+    "".join(str(n) for n in seen).partition("2")
     datetime.fromisoformat(open).replace(tzinfo=UTC) + timedelta(days=1)
     Form().open().now()
     return date.fromisoformat(open)
