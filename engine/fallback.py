@@ -8,9 +8,11 @@ slow one would hang it. What a pattern may cost is computed from its text, never
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from re import _compiler as sre_compiler  # type: ignore[attr-defined]
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as sre_parser  # type: ignore[attr-defined]
+from typing import NamedTuple
 
 from engine.effects import FallbackStrategy
 from engine.errors import Refused
@@ -24,6 +26,8 @@ OPEN_REPEATS_MAX = 1
 STEPS_MAX = 10_000
 """That a pattern may need at one place of a text, all its ways to match tried: with the longest
 answer (24 KiB) some tenths of a second, once in an answer, and only for a text made for it."""
+COMPILED_MAX = 1_000
+"""Patterns that stay compiled: more than all flows of a host have."""
 ACTIONS = ("escalate_to_human",)
 
 _BEGINNINGS = (sre.AT_BEGINNING, sre.AT_BEGINNING_STRING)
@@ -122,14 +126,9 @@ class Gate:
     """
 
     def __init__(self, strategies: tuple[FallbackStrategy, ...]) -> None:
-        parsed = [(_parsed(s.pattern), s.action) for s in strategies]
-        self._patterns = [
-            (sre_compiler.compile(p), 2 if _looks_behind_itself(p) else 0, action)
-            for p, action in parsed
-        ]
-        # All of the longest match, and a character more: a match that ends before the last one
-        # may still wait for its second character behind it, see `match`.
-        self._held = max((int(p.getwidth()[1]) + 1 for p, _ in parsed), default=0)
+        compiled = [(_compiled(s.pattern), s.action) for s in strategies]
+        self._patterns = [(one.pattern, one.behind, action) for one, action in compiled]
+        self._held = max((one.held for one, _ in compiled), default=0)
         self._clear = ""  # the longest text so far without a match that counts
 
     def match(self, text: str, *, finished: bool = True) -> str | None:
@@ -152,6 +151,25 @@ class Gate:
     def shown(self, text: str) -> str:
         """The beginning of an unfinished text that may be shown."""
         return text[: max(0, len(text) - self._held)] if self._held else text
+
+
+class _Compiled(NamedTuple):
+    """`behind`: characters that must stand behind a match to settle it; `held`: back from the end
+    of a growing text."""
+
+    pattern: re.Pattern[str]
+    behind: int
+    held: int
+
+
+@lru_cache(maxsize=COMPILED_MAX)
+def _compiled(pattern: str) -> _Compiled:
+    """A pattern is compiled once, not for each call that carries it."""
+    parsed = _parsed(pattern)
+    # All of the longest match, and a character more: a match that ends before the last one
+    # may still wait for its second character behind it, see `Gate.match`.
+    held = int(parsed.getwidth()[1]) + 1
+    return _Compiled(sre_compiler.compile(parsed), 2 if _looks_behind_itself(parsed) else 0, held)
 
 
 def _parsed(pattern: str) -> sre_parser.SubPattern:

@@ -7,6 +7,8 @@ ends; what the order of a step does is in `engine.scratch` and `engine.step`.
 It never performs anything: each method at most notes an effect.
 """
 
+from typing import Literal
+
 from msgspec.structs import replace
 
 from engine import transcript
@@ -46,18 +48,18 @@ class Turn(Scratch):
         self._writable()
         self.put_data(replace(self.data, **fields))
 
-    def say(self, text: str, *, answers: bool = True, author: str = "bot") -> None:
+    def say(self, text: str, *, answers: bool | Literal["all"] = True, author: str = "bot") -> None:
         """Send `text`, and with `answers` end the messages that it answers.
 
         In a microstep that an outcome triggered, the first `say` closes the reply that its request
-        streamed, and answers only messages that were there when the request was made. The last
-        message is `answered`, earlier ones are `merged`.
+        streamed, and answers only messages that were there when the request was made, with `"all"`
+        those that came later, too. The last message is `answered`, earlier ones are `merged`.
         """
         self._writable()
         of_kind(str, text)
         request = self.answered
         if answers:
-            until = None if request is None else request.turn
+            until = None if request is None or answers == "all" else request.turn
             self._remember(text, until)
             self._dispose("answered", until=until)
         reply = None

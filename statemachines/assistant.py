@@ -129,7 +129,8 @@ class Assistant(Flow):
     def ask_for_text(self, turn: Turn) -> None:
         skill = named(turn, turn.data.asked)
         assert skill is not None
-        turn.say(turn.config.text("ask_for_text"))
+        # While steering, the name of the skill came after the request that has just been answered.
+        turn.say(turn.config.text("ask_for_text"), answers="all")
         turn.set(asked=(), quoted="", awaiting=skill.name)
 
     # ---- callbacks: how it ends --------------------------------------------------------------

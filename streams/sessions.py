@@ -28,6 +28,7 @@ from engine.transcript import expand
 CACHED_SESSIONS_MAX = 4_096
 CACHED_BYTES_MAX = 64 * 1024 * 1024
 """Of encoded sessions kept decoded: a busy session is touched again within a second."""
+_FOR_RUNNERS = (*REQUESTS, Cancel)
 
 
 class Order(NamedTuple):
@@ -204,23 +205,26 @@ class Sessions:
         batch.born += record.seq == 1
         for disposition in record.dispositions:
             batch.dispositions[disposition.how] += 1
-        orders: list[Order] = []
         for effect in record.effects:
             body = effect.body
             batch.effects[type(body).__name__] += 1
             if isinstance(body, REQUESTS):
                 batch.requests[effect.id] = expand(session, effect)
-            elif isinstance(body, Cancel):
-                # A request of this very batch never leaves it.
-                if batch.requests.pop(body.request, None) is None:
-                    batch.cancels.append(body.request)
-            else:
-                orders.append(Order(effect, session.address))
-        if len(orders) > 1:
-            # What ends a reply goes first: nothing new is said below one that still seems open.
-            orders.sort(key=lambda order: type(order.effect.body) is not CloseReply)
-        batch.orders += orders
+            elif isinstance(body, Cancel) and batch.requests.pop(body.request, None) is None:
+                batch.cancels.append(body.request)  # a request of this very batch never leaves it
+        batch.orders += ordered(done)
         return session
+
+
+def ordered(done: Step) -> list[Order]:
+    """The orders of a step, for egress to take one after the other."""
+    address = done.session.address
+    effects = done.record.effects
+    orders = [Order(one, address) for one in effects if not isinstance(one.body, _FOR_RUNNERS)]
+    if len(orders) > 1:
+        # What ends a reply goes first: nothing new is said below one that still seems open.
+        orders.sort(key=lambda order: type(order.effect.body) is not CloseReply)
+    return orders
 
 
 def activation(control: Event, session: Session) -> Event:
