@@ -10,6 +10,8 @@ It decides nothing about a session: that is `engine.step`, through `streams.embe
 
 import asyncio
 import logging
+import math
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +47,9 @@ log = logging.getLogger(__name__)
 RECENT_MAX = 10_000
 """Events that were just appended: a client that resends one is answered without appending it."""
 RETRY_COMMIT_S = 0.5
+AT_ONCE_ROWS_MAX = 4
+AT_ONCE_S_MAX = 0.002
+"""So long may the last commit have taken, for a few rows to be committed on the loop."""
 HANDED_OVER_BACK = 200
 """Steps to look back, after a restart, for when a person took a session over."""
 SLEEP_MAX_S = 5.0
@@ -88,6 +93,7 @@ class EmbeddedHost:
         self._pump_task: asyncio.Task[None] | None = None
         self._stopping = False
         self._committing = False
+        self._commit_s = math.inf  # what the last one took
         self._started_ms = 0
         self._skewed = False
         self.fault: str = "starting"
@@ -217,9 +223,7 @@ class EmbeddedHost:
             self._committing = True
             try:
                 self.at(CrashPoint.STEP_COMMIT, len(decided.batch.steps))
-                await asyncio.get_running_loop().run_in_executor(
-                    self._writer, self._pipeline.commit, decided
-                )
+                await self._commit(decided)
             except Unavailable as error:
                 await self._rolled_back(taken, called, error)
                 continue
@@ -234,6 +238,21 @@ class EmbeddedHost:
                 waiting.clear()
             self.at(CrashPoint.COMMIT_PERFORM, 1)
             self._perform(decided)
+
+    async def _commit(self, decided: Decided) -> None:
+        """Make it durable: in a thread, since the loop must not wait for a slow disk.
+
+        A few rows on a quick one are written at once: to hand them over and back would take longer.
+        """
+        rows = len(decided.appends) + len(decided.deliveries)
+        began_s = time.monotonic()
+        if rows <= AT_ONCE_ROWS_MAX and self._commit_s <= AT_ONCE_S_MAX:
+            self._pipeline.commit(decided)
+        else:
+            await asyncio.get_running_loop().run_in_executor(
+                self._writer, self._pipeline.commit, decided
+            )
+        self._commit_s = time.monotonic() - began_s
 
     def _look_at_the_clock(self) -> None:
         """Say once when the machine's clock and log time part, and when they meet again.
