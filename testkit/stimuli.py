@@ -16,7 +16,13 @@ import msgspec
 from engine.crash_points import CrashPoint
 
 
-class Stimulus(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="do"):
+class Stimulus(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    tag_field="do",
+):
     """Base of all; positional, since people write them by hand."""
 
 

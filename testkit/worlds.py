@@ -70,7 +70,10 @@ class Rejected:
 class Called:
     """The engine called the platform for a reply. `took`: the platform has it; else it never will.
 
-    `marked`: a durable delivery in state `sending` stood in the log at that instant.
+    `marked`: a durable delivery in state `sending` stood in the log at that instant. `at_ms` is log
+    time, which differs between owners; `platform_ms`: the platform's own clock, where it was noted.
+    `watermark`: up to which offset the log was stepped then, durably. `fenced`: the caller had lost
+    its partition, and could not know it yet.
     """
 
     at_ms: int
@@ -79,6 +82,9 @@ class Called:
     text: str
     took: bool
     marked: bool
+    watermark: int
+    platform_ms: int | None = None
+    fenced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +99,7 @@ class Received:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
-    """A frame of an open reply reached its user."""
+    """A frame of an open reply reached its user. `watermark`: as of a call."""
 
     at_ms: int
     session_id: str
@@ -101,17 +107,19 @@ class Shown:
     attempt: int
     n: int
     text: str
+    watermark: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """Something broke. `what`: in words; `point`: where a worker died. `durable`: its last offset
-    then, by partition."""
+    """Something broke. `what`: in words; `point`: where a worker died; `lasted_ms`: for how long it
+    had been so."""
 
     at_ms: int
     what: str
     point: str = ""
     partition: int = 0
+    lasted_ms: int = 0
 
 
 Seen = Wrote | Acknowledged | Rejected | Called | Received | Shown | Fault
@@ -124,8 +132,8 @@ class Evidence:
     `logs`: one for each partition (each knows itself as partition 0). `seen`: in the order in which
     it happened. `flows`: every flow that was active, by ref as text. `idempotent`: whether the
     platform recognises a repeated reply id; `limit`: the account's (max requests, period ms).
-    `rested_ms`: log time at rest, `faults_end_ms`: when the last fault or user message was;
-    None while the world is not at rest.
+    `faults_end_ms`: log time after the last fault and user message, `resting_ms`: from when on all
+    work ends well, `rested_ms`: at rest; None while the world is not at rest.
     """
 
     logs: Sequence[Logged]
@@ -134,6 +142,7 @@ class Evidence:
     idempotent: bool
     limit: tuple[int, int] | None = None
     faults_end_ms: int | None = None
+    resting_ms: int | None = None
     rested_ms: int | None = None
 
 
