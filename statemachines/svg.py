@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 from engine.flow import Timeout
+from statemachines.svg_heat import Heat
 from statemachines.table import SAME, SEPARATOR, Row, Table
 
 _CHAR = 7.3  # the width of a character at 13 px, a little more than most fonts need
@@ -60,13 +61,16 @@ def guards(row: Row) -> str:
 
 @dataclass(kw_only=True, eq=False)
 class _Box:
-    """A state's rectangle; `lines` stand in it below the name. `place`: its order in the table."""
+    """A state's rectangle; `lines` stand in it below the name, each a text and the rows behind it.
+
+    `place`: its order in the table.
+    """
 
     name: str
     place: int
     column: int
     children: list["_Box"]
-    lines: list[str]
+    lines: list[tuple[str, tuple[int, ...]]]
     x: float = 0
     y: float = 0
     width: float = 0
@@ -100,8 +104,16 @@ class _Arrow:
         return abs(self.source.place - self.dest.place)
 
 
-def draw(title: str, table: Table, *, initial: str, timeouts: Mapping[str, Timeout]) -> str:
-    """The picture as a complete SVG document."""
+def draw(
+    title: str,
+    table: Table,
+    *,
+    initial: str,
+    timeouts: Mapping[str, Timeout],
+    counts: Mapping[int, int] | None = None,
+) -> str:
+    """The picture as a complete SVG document. `counts`: how often each row was taken, in colour."""
+    heat = Heat(counts)
     boxes: dict[str, _Box] = {}
     tops = [
         _box(table, name, timeouts, boxes)
@@ -115,19 +127,20 @@ def draw(title: str, table: Table, *, initial: str, timeouts: Mapping[str, Timeo
         _size(box, room)
     top = 60 + _LANE * lanes
     width, height = _arrange(tops, top)
-    legend = [_legend(row) for row in table.rows]
-    longest = max((len(left) + len(right) for left, right in legend), default=0)
+    legend = [_legend(row, heat) for row in table.rows]
+    longest = max((len(left) + len(right) for _, left, right in legend), default=0)
     width = max(width, 60 + longest * 6.6)
     total = height + 44 + _LINE * 1.25 * len(legend)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{total:.0f}" '
         f'viewBox="0 0 {width:.0f} {total:.0f}" role="img" aria-label="{escape(title)}">',
-        f"<style>{_STYLE}</style>",
-        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
-        'markerHeight="7" orient="auto"><path class="head" d="M0 0 8 4 0 8z"/></marker></defs>',
+        f"<style>{_STYLE}{heat.style}</style>",
+        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" '
+        'markerHeight="9" markerUnits="userSpaceOnUse" orient="auto">'
+        '<path class="head" d="M0 0 8 4 0 8z"/></marker></defs>',
         f'<text class="title" x="24" y="32">{escape(title)}</text>',
-        *(part for box in tops for part in _drawn(box, table, initial)),
-        *_drawn_arrows(arrows, top),
+        *(part for box in tops for part in _drawn(box, table, initial, heat=heat)),
+        *_drawn_arrows(arrows, top, heat=heat),
         *_drawn_legend(legend, height + 30),
         "</svg>",
     ]
@@ -141,13 +154,13 @@ def _box(table: Table, name: str, timeouts: Mapping[str, Timeout], boxes: dict[s
     place = len(boxes)
     top = table.paths[name][-1]
     columns = [state.name for state in table.states.values() if state.parent is None]
-    lines = []
+    lines: list[tuple[str, tuple[int, ...]]] = []
     if name in timeouts:
-        lines.append(f"{duration(timeouts[name].after_ms)}: {timeouts[name].trigger}")
+        lines.append((f"{duration(timeouts[name].after_ms)}: {timeouts[name].trigger}", ()))
     for mark, dest in (("stays", None), ("again", SAME)):
-        rows = [str(r.index) for r in table.rows if name in r.sources and r.dest == dest]
+        rows = tuple(r.index for r in table.rows if name in r.sources and r.dest == dest)
         if rows:
-            lines.append(f"{mark}: {', '.join(rows)}")
+            lines.append((f"{mark}: ", rows))
     box = _Box(name=name, place=place, column=columns.index(top), children=[], lines=lines)
     boxes[name] = box
     box.children = [_box(table, child, timeouts, boxes) for child in table.states[name].children]
@@ -156,7 +169,7 @@ def _box(table: Table, name: str, timeouts: Mapping[str, Timeout], boxes: dict[s
 
 def _size(box: _Box, room: float) -> None:
     """`room`: what children leave free on both sides, for arrows that swing out."""
-    text = [len(box.short) * _CHAR + 14, *(len(line) * _SMALL for line in box.lines)]
+    text = [len(box.short) * _CHAR + 14, *(_length(*line) * _SMALL for line in box.lines)]
     box.width = max(110.0, *text) + 2 * _PAD
     box.height = 30 + _LINE * len(box.lines)
     if not box.children:
@@ -169,6 +182,10 @@ def _size(box: _Box, room: float) -> None:
     box.width = max(box.width, widest + 2 * room)
     inner = sum(child.height for child in box.children) + _GAP * (len(box.children) - 1)
     box.height += inner + 2 * _PAD
+
+
+def _length(text: str, rows: tuple[int, ...]) -> int:
+    return len(text) + len(", ".join(map(str, rows)))
 
 
 def _arrange(tops: list[_Box], top: float) -> tuple[float, float]:
@@ -269,7 +286,7 @@ def _order(arrow: _Arrow, end: int) -> tuple[int, float]:
     return (0, arrow.reach) if other.place < own.place else (2, -arrow.reach)
 
 
-def _drawn_arrows(arrows: list[_Arrow], top: float) -> Iterator[str]:
+def _drawn_arrows(arrows: list[_Arrow], top: float, *, heat: Heat) -> Iterator[str]:
     lane = 0
     ports = _ports(arrows)
     for arrow in arrows:
@@ -284,8 +301,9 @@ def _drawn_arrows(arrows: list[_Arrow], top: float) -> Iterator[str]:
         else:
             path, middle = _curve(start, end, arrow)
         time = " time" if arrow.by_time else ""
-        yield f'<path class="edge{time}" d="{path}" marker-end="url(#head)"/>'
-        yield from _tag(middle, ", ".join(map(str, arrow.rows)))
+        warmth = heat.of(arrow.rows)
+        yield f'<path class="edge{time}{warmth}" d="{path}" marker-end="url(#head)"/>'
+        yield from _tag(middle, arrow.rows, heat=heat)
 
 
 def _above(
@@ -319,7 +337,7 @@ def _curve(
 # ---- drawing ----------------------------------------------------------------------------------
 
 
-def _drawn(box: _Box, table: Table, initial: str) -> Iterator[str]:
+def _drawn(box: _Box, table: Table, initial: str, *, heat: Heat) -> Iterator[str]:
     state = table.states[box.name]
     kind = " person" if state.hands_over else (" box" if box.children else "")
     parent = table.states[state.parent] if state.parent else None
@@ -333,35 +351,37 @@ def _drawn(box: _Box, table: Table, initial: str) -> Iterator[str]:
         yield f'<circle cx="{left + 3:.0f}" cy="{box.y + 16:.0f}" r="4" class="number"/>'
         left += 14
     yield f'<text class="name" x="{left:.0f}" y="{box.y + 20:.0f}">{escape(box.short)}</text>'
-    for place, line in enumerate(box.lines):
+    for place, (line, rows) in enumerate(box.lines):
         y = box.y + 20 + _LINE * (place + 1)
-        yield f'<text class="note" x="{box.x + _PAD:.0f}" y="{y:.0f}">{escape(line)}</text>'
+        shown = escape(line) + heat.numbers(rows)
+        yield f'<text class="note" x="{box.x + _PAD:.0f}" y="{y:.0f}">{shown}</text>'
     for child in box.children:
-        yield from _drawn(child, table, initial)
+        yield from _drawn(child, table, initial, heat=heat)
 
 
-def _tag(middle: tuple[float, float], text: str) -> Iterator[str]:
-    width = max(20.0, len(text) * 6.2 + 10)
+def _tag(middle: tuple[float, float], rows: list[int], *, heat: Heat) -> Iterator[str]:
+    width = max(20.0, _length("", tuple(rows)) * 6.2 + 10)
     x, y = middle
     yield (
         f'<rect class="tag" x="{x - width / 2:.0f}" y="{y - 8:.0f}" width="{width:.0f}" '
         'height="16" rx="8"/>'
     )
-    yield f'<text class="number" x="{x:.0f}" y="{y + 4:.0f}">{text}</text>'
+    yield f'<text class="number" x="{x:.0f}" y="{y + 4:.0f}">{heat.numbers(rows)}</text>'
 
 
-def _legend(row: Row) -> tuple[str, str]:
+def _legend(row: Row, heat: Heat) -> tuple[str, str, str]:
+    """The class of the row's line in the legend, what it does, and when."""
     does = f" · {', '.join(row.callbacks)}" if row.callbacks else ""
     condition = guards(row)
     dest = {None: "stays", SAME: "again"}.get(row.dest, f"→ {row.dest}")
-    left = f"{row.index}  {row.trigger}: {', '.join(row.sources)} {dest}"
-    return left, f"{f' if {condition}' if condition else ''}{does}"
+    left = f"{row.index}  {row.trigger}: {', '.join(row.sources)} {dest}{heat.count(row.index)}"
+    return heat.of((row.index,)), left, f"{f' if {condition}' if condition else ''}{does}"
 
 
-def _drawn_legend(legend: list[tuple[str, str]], top: float) -> Iterator[str]:
-    for place, (left, right) in enumerate(legend):
+def _drawn_legend(legend: list[tuple[str, str, str]], top: float) -> Iterator[str]:
+    for place, (warmth, left, right) in enumerate(legend):
         y = top + _LINE * 1.25 * place
         yield (
-            f'<text class="row" x="24" y="{y:.0f}">{escape(left)}'
+            f'<text class="row{warmth}" x="24" y="{y:.0f}">{escape(left)}'
             f'<tspan class="dim">{escape(right)}</tspan></text>'
         )

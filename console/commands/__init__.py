@@ -15,6 +15,8 @@ from console.commands.config import config
 from console.commands.dead_letters import dead_letters
 from console.commands.doctor import doctor
 from console.commands.flow import flow
+from console.commands.flow_coverage import coverage
+from console.commands.flow_test import test
 from console.commands.keys import keys
 from console.commands.models import models
 from console.commands.operator import operator
@@ -61,5 +63,7 @@ def assistant(context: click.Context, *, config: Path | None, data: Path | None)
     context.obj = Invocation(config=config, data=data)
 
 
+for command in (test, coverage):
+    flow.add_command(command)
 for command in COMMANDS:
     assistant.add_command(command)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from console.commands.flow_chat import chat, importable_here
 from console.invocation import Invocation, Stopped, as_json, with_settings
 from console.terminal import duration, plain, print_json
 from streams.settings import WrongSettings
@@ -18,10 +19,14 @@ FORMATS: tuple[Literal["mermaid", "text", "svg"], ...] = ("text", "mermaid", "sv
 
 @click.group()
 def flow() -> None:
-    """Check flows and draw them.
+    """Check flows, draw them and test them.
 
-    A flow is the definition of a dialog: its states, and what each event does in each of them.
+    A flow is the definition of a dialog: its states, and what each event does in each of them. One
+    that is not installed yet is named by its class: `module:Class`, also of a file right here.
     """
+
+
+flow.add_command(chat)
 
 
 @flow.command()
@@ -34,7 +39,7 @@ def check(at: Invocation, name: str | None, as_json: bool) -> None:
     Prints every event that a state ignores, how long a message can wait at most, and the microsteps
     of a usual turn. Ends with 1, naming row and fix, if something is wrong with the flow.
     """
-    report = _built(at, name).report
+    report = built(at, name).report
     if as_json:
         print_json(report)
         return
@@ -72,7 +77,7 @@ def show(at: Invocation, name: str | None, form: str) -> None:
     from statemachines.drawing import draw
 
     drawing: Literal["mermaid", "text", "svg"] = next(f for f in FORMATS if f == form)
-    click.echo(draw(_built(at, name), form=drawing), nl=False)
+    click.echo(draw(built(at, name), form=drawing), nl=False)
 
 
 def _by_state(cells: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
@@ -82,8 +87,10 @@ def _by_state(cells: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     return list(found.items()) or [("none", ["-"])]
 
 
-def _built(at: Invocation, name: str | None) -> "Flow":
+def built(at: Invocation, name: str | None) -> "Flow":
     """The flow as `run` has it, where it is the configured one; else with its defaults."""
+    if name is not None and ":" in name:
+        return _by_class(name)
     from statemachines import registry
     from statemachines.flow import Flow
     from streams.embedded.assemble import configured_flow
@@ -97,3 +104,11 @@ def _built(at: Invocation, name: str | None) -> "Flow":
         assert isinstance(built, Flow)
         return built
     return registry.build(name)
+
+
+def _by_class(name: str) -> "Flow":
+    from streams.chat.flows import build
+    from streams.chat.lines import Head
+
+    importable_here()
+    return build(Head(flow=name))

@@ -107,7 +107,8 @@ class Uncancelled(Model):  # a cancelled call ends, and shows nothing more
 
 class Decodes(Model):  # nothing works on for a cancelled call
     async def run(self, request: ModelRequest, show: Show) -> Outcome:
-        CHILDREN.append(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+        for _ in range(4):  # as much as a model would: one alone has little on a busy machine
+            CHILDREN.append(subprocess.Popen([sys.executable, "-SEc", "while True: pass"]))
         return await super().run(request, show)
 
     async def close(self) -> None:

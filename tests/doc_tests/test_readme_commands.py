@@ -37,6 +37,8 @@ PRINTS = {
     "trace": "nothing is left to do",
     "flow check": "B, how long a message can wait at most",
     "flow show": "stateDiagram-v2",
+    "flow coverage": "of its rows, conditions and cells seen in",
+    "flow test": "every law holds in",
     "config check": "settings are fine",
     "config show": "fallback_strategies",
 }

@@ -1,0 +1,1 @@
+"""The test kit, tested: its worlds, its judges, what it generates and what it tells."""
