@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format bench crash clean
+.PHONY: help install run test check format bench crash mutants clean
 
 help:  ## list the targets
 	@echo "The assistant, from a clone. Start with: make run"
@@ -49,6 +49,9 @@ bench: install  ## measure a turn (4 minutes); PEERS=1 installs other systems an
 
 crash: install  ## kill the engine N times at random instants and judge by what clients saw
 	@$(BIN)/python -m tests.crash --kills $(N)
+
+mutants: install  ## seed known defects into copies of the code: the test kit has to find them (half an hour)
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 clean:  ## remove .venv and what tools left; data and the compiled llama.cpp wheel are kept
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,156 @@
+"""Defects in the two shipped flows, and in the machinery that runs flows."""
+
+from tests.mutants.patch import Mutant
+
+ASSISTANT, LEAVE = "statemachines/assistant.py", "statemachines/leave_request.py"
+MACHINE = "statemachines/machine.py"
+
+MUTANTS = (
+    # ---- the assistant -------------------------------------------------------------------------
+    Mutant(
+        name="stop-cell-dropped",
+        says="Nothing says what a stop does while the bot listens.",
+        law="loads (§4 total: stop events need a cell everywhere)",
+        file=ASSISTANT,
+        old='        "bot.listening": ["stop_requested"],\n',
+        new="",
+    ),
+    Mutant(
+        name="escalation-row-dropped",
+        says="Nothing says what happens when a fallback strategy matches.",
+        law="loads (§4 total: outcomes need a cell where their request may be pending)",
+        file=ASSISTANT,
+        old='    dict(trigger="escalated", source="bot", dest="person", before="hand_over"),\n',
+        new="",
+    ),
+    Mutant(
+        name="asked-not-reset",
+        says="After an answer the old question still stands in the data, and is asked again.",
+        law="the author's: while listening, nothing is asked (§5: answer resets `asked`)",
+        file=ASSISTANT,
+        old='turn.set(asked=(), quoted="", awaiting="", failures=0)\n\n    def apologise',
+        new='turn.set(quoted="", awaiting="", failures=0)\n\n    def apologise',
+    ),
+    Mutant(
+        name="answered-and-not-listening",
+        says="An answer leads to where the next one would be made, and nothing is asked there.",
+        law="§4 law 7: every message has its disposition within B",
+        file=ASSISTANT,
+        old='yield dict(trigger=trigger, source=state, dest="bot.listening", before="answer")',
+        new='yield dict(trigger=trigger, source=state, dest=state, before="answer")',
+    ),
+    Mutant(
+        name="hand-over-without-the-messages",
+        says="An escalated message is handed to nobody, and waits.",
+        law="§4 law 7: every message has its disposition within B",
+        file=ASSISTANT,
+        old='turn.say(turn.config.text("handed_over"), answers=False)\n        turn.forward()\n',
+        new='turn.say(turn.config.text("handed_over"), answers=False)\n',
+    ),
+    Mutant(
+        name="handed-back-to-nobody",
+        says="An operator hands back, and the bot does not take over.",
+        law="the author's: who was handed back talks to the bot (§5: handed_back leads to bot)",
+        file=ASSISTANT,
+        old='source="person", dest="bot", before="come_back"),',
+        new='source="person", dest=None, before="come_back"),',
+    ),
+    Mutant(
+        name="set-in-a-callback",
+        says="What was noted while steering is asked in the order of a set.",
+        law="§4 canonical bytes: folding under two hash seeds gives equal bytes",
+        file=ASSISTANT,
+        old="turn.set(asked=turn.data.noted, noted=())",
+        new="turn.set(asked=tuple(set(turn.data.noted)), noted=())",
+    ),
+    Mutant(
+        name="apology-forgets-the-messages",
+        says="After a failure the person hears an apology, but their message goes on waiting.",
+        law="§4 law 7: every message has its disposition within B",
+        file=ASSISTANT,
+        old='        turn.apologise(turn.config.text("apology"))\n',
+        new='        turn.say(turn.config.text("apology"), answers=False)\n',
+    ),
+    Mutant(
+        name="bot-speaks-to-a-person-in-care",
+        says="While a person has taken over, the bot answers messages itself.",
+        law="the author's: the bot is silent while a person has taken over",
+        file=ASSISTANT,
+        old='dict(trigger="message_received", source="person", dest=None, before="forward"),',
+        new='dict(trigger="message_received", source="person", dest=None, before="come_back"),',
+    ),
+    # ---- the leave request ---------------------------------------------------------------------
+    Mutant(
+        name="set-in-data",
+        says="The form's data has a set in it.",
+        law="loads (§4 canonical bytes: flow data holds no set)",
+        file=LEAVE,
+        old='        reason: Personal = ""\n',
+        new='        reason: Personal = ""\n        asked: frozenset[str] = frozenset()\n',
+    ),
+    Mutant(
+        name="last-day-never-asked",
+        says="After the first day the form asks for the last one, but takes it as the reason.",
+        law="the author's: what a state comes after is known in it",
+        file=LEAVE,
+        old='            dest="form.dates.until",\n',
+        new='            dest="form.reason",\n',
+    ),
+    Mutant(
+        name="last-day-not-reset",
+        says="A form that is filled in again still has the last day of before.",
+        law="the author's: what a state comes before is not known in it",
+        file=LEAVE,
+        old='turn.set(kind="", since="", until="", reason="")',
+        new='turn.set(kind="", since="", reason="")',
+    ),
+    Mutant(
+        name="early-days-welcome",
+        says="The last day has to be before the first one.",
+        law="the author's: the last day is not before the first",
+        file=LEAVE,
+        old="day.isoformat() < turn.data.since",
+        new="day.isoformat() > turn.data.since",
+    ),
+    Mutant(
+        name="question-answers-nothing",
+        says="A day is taken, but its message goes on waiting.",
+        law="§4 law 7: every message has its disposition within B",
+        file=LEAVE,
+        old='turn.say(_text(turn, "reason"))',
+        new='turn.say(_text(turn, "reason"), answers=False)',
+    ),
+    # ---- the machinery -------------------------------------------------------------------------
+    Mutant(
+        name="only-the-leaf-is-left",
+        says="Leaving nested states cancels what belongs to the innermost one only.",
+        law="§5 scopes: leaving a state cancels its timers; no impossible cell is hit",
+        file=MACHINE,
+        old="            tuple(cursor.exited),\n",
+        new="            tuple(cursor.exited[:1]),\n",
+    ),
+    Mutant(
+        name="wrong-row-recorded",
+        says="The step record names the row after the one that was taken.",
+        law="§4 records: path names the row taken, its source and its dest",
+        file=MACHINE,
+        old="event_data.model.row = self.index",
+        new="event_data.model.row = self.index + 1",
+    ),
+    Mutant(
+        name="conditions-do-not-count",
+        says="A row's conditions are not asked.",
+        law="the author's: what a state comes after is known in it",
+        file=MACHINE,
+        old="conditions=self._bound(row.conditions),",
+        new="conditions=self._bound(row.conditions[:0]),",
+    ),
+    Mutant(
+        name="timers-run-too-fast",
+        says="A state's timeout is a tenth of what its flow says.",
+        law="§5: a state's timeout is in seconds of log time",
+        file="engine/step.py",
+        old="after_ms=timeout.after_ms, trigger",
+        new="after_ms=timeout.after_ms // 10, trigger",
+    ),
+)
