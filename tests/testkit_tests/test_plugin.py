@@ -3,6 +3,7 @@
 The files are an author's project; pytest and the plugin in it are real, warnings are errors.
 """
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -215,7 +216,7 @@ def test_a_saved_dialog_is_kept_beside_the_next_one_and_outlives_its_class(
     done = project.runpytest_subprocess("dialogs")
     done.assert_outcomes(passed=1, failed=1)
     done.stdout.fnmatch_lines(["nobody_says_it: it does not hold in open.thinking"])
-    done = project.run("ai-assistant", "flow", "chat", "dialogs")
+    done = project.run(Path(sys.executable).with_name("ai-assistant"), "flow", "chat", "dialogs")
     assert done.ret == 1
     done.stdout.fnmatch_lines(["nobody_says_it: it does not hold in open.thinking"])
 
