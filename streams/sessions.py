@@ -165,9 +165,9 @@ class Sessions:
         if session.flow != flow.ref:
             session = self._note(batch, step(flow, session, activation(control, session)), 0)
         self._note(batch, step(flow, session, event), offset)
-        if event.effect is not None:
-            batch.requests.pop(event.effect, None)
-            batch.resolved.append(event.effect)
+        for effect_id in resolved(event):
+            batch.requests.pop(effect_id, None)
+            batch.resolved.append(effect_id)
 
     def _excuse(self, batch: Batch, event: Event) -> None:
         """A message that was set aside ends without a step: its person still gets a word.
@@ -210,10 +210,21 @@ class Sessions:
             batch.effects[type(body).__name__] += 1
             if isinstance(body, REQUESTS):
                 batch.requests[effect.id] = expand(session, effect)
-            elif isinstance(body, Cancel) and batch.requests.pop(body.request, None) is None:
-                batch.cancels.append(body.request)  # a request of this very batch never leaves it
+        for effect_id in cancelled(done):
+            if batch.requests.pop(effect_id, None) is None:
+                batch.cancels.append(effect_id)  # a request of this very batch never leaves it
         batch.orders += ordered(done)
         return session
+
+
+def cancelled(done: Step) -> list[str]:
+    """The requests that nobody awaits any more after a step: whoever works on one should stop."""
+    return [e.body.request for e in done.record.effects if isinstance(e.body, Cancel)]
+
+
+def resolved(event: Event) -> tuple[str, ...]:
+    """The request that an event ends, if it ends one: nobody should work on it any more."""
+    return () if event.effect is None else (event.effect,)
 
 
 def ordered(done: Step) -> list[Order]:

@@ -7,7 +7,8 @@ Faults that need several workers (zombies) do nothing; a move is a restart.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -15,11 +16,12 @@ from typing import Any
 
 from engine import codec
 from engine.crash_points import CrashPoint
-from engine.effects import ModelRequest
+from engine.effects import ModelRequest, RunnerRequest
 from engine.errors import Refused, Unavailable
-from engine.events import Outcome
+from engine.events import Outcome, message_id
 from engine.flow import Flow
 from engine.session import Session
+from streams import ingress
 from streams.ingress import Taken
 from testkit import stimuli
 from testkit.embedded_parts import (
@@ -30,18 +32,18 @@ from testkit.embedded_parts import (
     PlatformChannel,
     Process,
 )
-from testkit.scene import OPERATOR, Message, Scene, told
+from testkit.scene import OPERATOR, Message, Scene, last_words
 from testkit.script import Script
 from testkit.simulator import outcomes
 from testkit.simulator.machines import Disk, Machine
 from testkit.simulator.platform import Platform
 from testkit.stimuli import AnyStimulus
-from testkit.worlds import Acknowledged, Evidence, Fault, Rejected, Seen
+from testkit.worlds import Acknowledged, Asked, Began, Evidence, Fault, Rejected, Said, Seen, told
 
 TRIES_MAX = 20
 """How often a platform hands one message over before the world gives up: a finding."""
 QUIET_WITHIN_S = 30.0
-ROUNDS_MAX = 20_000
+ROUNDS_MAX = 1_000
 WAKES_MAX = 1_000
 
 
@@ -68,7 +70,7 @@ class EmbeddedWorld:
         self._time = ManualTime()
         self._disk = Disk()
         self._platform = Platform(Random(seed), idempotent=idempotent)
-        self._calls = Calls()
+        self._calls = Calls(self._began)
         self._seen: list[Seen] = []
         self._armed: list[CrashPoint] = []
         self._resting_ms = self._time.now_ms
@@ -143,8 +145,8 @@ class EmbeddedWorld:
                 self._frame(stimulus)
             case stimuli.Late(i=i) if self._calls.ended:
                 request = self._calls.ended[i % len(self._calls.ended)]
-                self._note("an outcome arrives late or twice")
-                late = self._scene.late(request, now_ms=self._process.host.now_ms())
+                late, seen = self._scene.late(request, now_ms=self._process.host.now_ms())
+                self._seen += seen
                 await self._submit(Taken(late))
             case stimuli.Wait(ms=ms):
                 await self._wait(ms)
@@ -168,7 +170,7 @@ class EmbeddedWorld:
             case stimuli.Crash(point=point):
                 self._armed.append(point)
             case stimuli.Move():
-                self._note("restarted")
+                self._note("restarted", new_owner=True)
                 await self._restart()
             case stimuli.Skew(ms=ms):
                 self._machine.jump(ms)
@@ -180,16 +182,37 @@ class EmbeddedWorld:
         session = self._session(self._scene.session_of(what.user))
         if session is not None:
             now_ms = self._process.host.now_ms()
-            await self._submit(self._scene.asked(what, session, seen=self._seen, now_ms=now_ms))
+            taken, asked = self._scene.asked(what, session, seen=self._seen, now_ms=now_ms)
+            self._seen.append(asked)
+            await self._submit(taken)
+            self._told(asked)
 
     async def _redrive(self, i: int) -> None:
         letters = self._process.store.dead_letters()
-        if letters:
-            number = f"0:{letters[i % len(letters)].offset}"
-            try:
-                await self._process.host.redrive(number, operator=OPERATOR)
-            except (Refused, Unavailable):
-                return
+        if not letters:
+            return
+        letter, now_ms = letters[i % len(letters)], self._process.host.now_ms()
+        try:
+            taken = ingress.redriven(letter, operator=OPERATOR, now_ms=now_ms)
+        except Refused:  # at once: nothing was asked for
+            return
+        asked = Asked(
+            at_ms=now_ms,
+            event_id=taken.append.event_id,
+            session_id=letter.session_id,
+            what="Redriven",
+            about=message_id(codec.decode_event(letter.value)),
+        )
+        self._seen.append(asked)
+        await self._until_told(lambda: self._redriven(f"0:{letter.offset}"))
+        self._told(asked)
+
+    async def _redriven(self, number: str) -> None:
+        with suppress(Refused):  # it was taken by the try before, whose answer was lost
+            await self._process.host.redrive(number, operator=OPERATOR)
+
+    def _told(self, asked: Asked) -> None:
+        self._seen.append(told(asked, Acknowledged, now_ms=self._process.host.now_ms()))
 
     async def _hand_over(self, message: Message) -> None:
         """The platform hands it over until it is told what became of it."""
@@ -206,11 +229,17 @@ class EmbeddedWorld:
         await self._submitted(lambda now_ms: taken)
 
     async def _submitted(self, taken: Callable[[int], Taken]) -> None:
+        await self._until_told(lambda: self._submits(taken))
+
+    async def _submits(self, taken: Callable[[int], Taken]) -> None:
+        host = self._process.host
+        await host.submit(taken(host.now_ms()))
+
+    async def _until_told(self, tries: Callable[[], Awaitable[None]]) -> None:
         """Until it is durable: who was not told tries again, with a new process where one died."""
         for _ in range(TRIES_MAX):
-            host = self._process.host
             try:
-                await host.submit(taken(host.now_ms()))
+                await tries()
                 return
             except Unavailable:
                 await self._settle()
@@ -226,13 +255,21 @@ class EmbeddedWorld:
             outcome = outcomes.failed(request, how.variant)
         else:
             outcome = RuntimeError("simulated")
+        self._ends(request, outcome)
+
+    def _ends(self, request: RunnerRequest, outcome: Outcome | Exception) -> None:
+        if not isinstance(outcome, Exception):
+            now_ms = self._process.host.now_ms()
+            self._seen += last_words(request.effect_id, outcome, now_ms=now_ms)
         self._calls.end(request.effect_id, outcome)
 
     def _frame(self, frame: stimuli.Frame) -> None:
         calls = [one for one in self._calls.pending.values() if isinstance(one, ModelRequest)]
         if calls:
             effect_id = calls[frame.i % len(calls)].effect_id
-            self._calls.shows[effect_id](outcomes.half(self._script, frame.variant))
+            text, now_ms = outcomes.half(self._script, frame.variant), self._process.host.now_ms()
+            self._seen.append(Said(at_ms=now_ms, effect_id=effect_id, text=text))
+            self._calls.shows[effect_id](text)
 
     # ---- time --------------------------------------------------------------------------------
 
@@ -282,7 +319,7 @@ class EmbeddedWorld:
             await self._settle()
             if self._calls.pending:
                 request = next(iter(self._calls.pending.values()))
-                self._calls.end(request.effect_id, outcomes.good(self._script, request))
+                self._ends(request, outcomes.good(self._script, request))
                 continue
             due_ms = self._due_ms()
             if due_ms is None or not self._is_awaited():
@@ -327,13 +364,16 @@ class EmbeddedWorld:
         """Die here, if that is wanted. Raises Died."""
         if things and point in self._armed:
             self._armed.remove(point)
-            self._note("the process died", point=point.value)
+            self._note("the process died", point=point.value, new_owner=True)
             self._process.kill()
             raise Died(point.value)
 
-    def _note(self, what: str, *, point: str = "") -> None:
+    def _note(self, what: str, *, point: str = "", new_owner: bool = False) -> None:
         at_ms = self._process.host.now_ms()
-        self._seen.append(Fault(at_ms=at_ms, what=what, point=point))
+        self._seen.append(Fault(at_ms=at_ms, what=what, point=point, new_owner=new_owner))
+
+    def _began(self, request: RunnerRequest) -> None:
+        self._seen.append(Began(at_ms=self._process.host.now_ms(), request=request))
 
     def _session(self, session_id: str) -> Session | None:
         value = self._process.store.get(session_id)

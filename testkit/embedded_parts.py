@@ -30,7 +30,7 @@ from streams.limiter import Limiter
 from testkit.scene import ACCOUNT, config_of
 from testkit.simulator.cluster import CHANNEL
 from testkit.simulator.machines import Disk, Machine, Time
-from testkit.simulator.platform import Platform
+from testkit.simulator.platform import Platform, reached
 from testkit.worlds import Called, Received, Seen, Shown
 
 CALLS_MAX = 1_000
@@ -105,7 +105,8 @@ class ManualTime(Time):
 class Calls:
     """The requests that runners work on, the oldest first: each ends when it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: Callable[[RunnerRequest], None]) -> None:
+        self._began = began
         self.pending: dict[str, RunnerRequest] = {}
         self.ended: list[RunnerRequest] = []
         self.shows: dict[str, Callable[[str], None]] = {}
@@ -122,6 +123,7 @@ class Calls:
     async def work(self, request: RunnerRequest) -> Outcome:
         """Until it is ended, or cancelled."""
         effect_id = request.effect_id
+        self._began(request)
         self.pending[effect_id] = request
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._futures[effect_id] = future
@@ -204,13 +206,14 @@ class PlatformChannel:
         answer = self._platform.call(delivery, self._platform.mood())
         durable = process.store.delivery(delivery.reply_id)
         at_ms, text = process.host.now_ms(), delivery.text or ""
-        session_id, reply_id = delivery.session_id, delivery.reply_id
+        session_id, reply_id = reached(delivery.address), delivery.reply_id
         called = Called(
             at_ms=at_ms,
             session_id=session_id,
             reply_id=reply_id,
             text=text,
             took=answer.took,
+            refused=answer.is_refused,
             marked=durable is not None and durable.state == "sending",
             watermark=process.store.watermark(0),
             platform_ms=self._time.now_ms,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from adapters.logs.memory import MemoryLog
 from engine import codec
-from engine.effects import REQUESTS, Cancel, ModelRequest, RunnerRequest
+from engine.effects import REQUESTS, ModelRequest, RunnerRequest
 from engine.errors import Refused
 from engine.events import Event, Outcome
 from engine.flow import Flow
@@ -21,17 +21,29 @@ from engine.transcript import expand
 from streams.clock import Deadlines
 from streams.egress import Account, Egress
 from streams.runners import Matched, Runners
-from streams.sessions import activated, first_due, ordered
+from streams.sessions import activated, cancelled, first_due, ordered, resolved
 from testkit import stimuli
-from testkit.scene import ACCOUNT, Message, Scene, config_of, told
+from testkit.scene import ACCOUNT, Asking, Message, Scene, config_of, last_words
 from testkit.script import Script
 from testkit.simulator import outcomes
 from testkit.simulator.cluster import CHANNEL
 from testkit.simulator.machines import START_MS
+from testkit.simulator.platform import reached
 from testkit.stimuli import AnyStimulus
-from testkit.worlds import Acknowledged, Called, Evidence, Fault, Received, Rejected, Seen, Shown
+from testkit.worlds import (
+    Acknowledged,
+    Began,
+    Called,
+    Evidence,
+    Received,
+    Rejected,
+    Said,
+    Seen,
+    Shown,
+    told,
+)
 
-ROUNDS_MAX = 2_000
+ROUNDS_MAX = 1_000
 """Of coming to rest: a dialog that still has work then never rests."""
 QUIET = (stimuli.Wait, stimuli.Outcome, stimuli.Frame)
 
@@ -90,15 +102,15 @@ class PureWorld:
             case stimuli.Operator() | stimuli.Stop() | stimuli.Feedback():
                 session = self._sessions.get(self._scene.session_of(stimulus.user))
                 if session is not None:
-                    asked = self._scene.asked(
-                        stimulus, session, seen=self._seen, now_ms=self.now_ms
-                    )
-                    self._append(asked.append)
+                    self._ask(stimulus, session)
             case _:
                 pass
 
     def rest(self) -> None:
-        """Let all requests end well, and time pass until nobody waits for an answer."""
+        """Let all requests end well, and time pass until nobody waits for an answer.
+
+        Raises AssertionError where that does not end: a world that never rests is a finding.
+        """
         self._resting_ms = self.now_ms
         for _ in range(ROUNDS_MAX):
             due_ms = self._deadlines.next_ms()
@@ -108,8 +120,9 @@ class PureWorld:
             elif due_ms is not None and any(_waits(one) for one in self._sessions.values()):
                 self._wait(None)
             else:
-                break
-        self._rested = True
+                self._rested = True
+                return
+        raise AssertionError(f"the world has not come to rest after {ROUNDS_MAX} rounds")
 
     def evidence(self) -> Evidence:
         """What there is to judge so far."""
@@ -134,6 +147,12 @@ class PureWorld:
         self._append(taken.append)
         self._seen.append(told(message.wrote, Acknowledged, now_ms=self.now_ms))
 
+    def _ask(self, what: Asking, session: Session) -> None:
+        taken, asked = self._scene.asked(what, session, seen=self._seen, now_ms=self.now_ms)
+        self._seen.append(asked)
+        self._append(taken.append)
+        self._seen.append(told(asked, Acknowledged, now_ms=self.now_ms))
+
     def _end(self, how: stimuli.Outcome) -> None:
         requests = list(self._requests.values())
         request = requests[how.i % len(requests)]
@@ -152,6 +171,7 @@ class PureWorld:
         else:
             done = self._runners.done(effect_id, outcome, now_ms=now_ms)
         assert done is not None, "what is pending here is being worked on"
+        self._seen += last_words(effect_id, outcome, now_ms=now_ms)
         self._append(done)
 
     def _frame(self, frame: stimuli.Frame) -> None:
@@ -160,6 +180,7 @@ class PureWorld:
             return
         effect_id = calls[frame.i % len(calls)].effect_id
         text = outcomes.half(self._script, frame.variant)
+        self._seen.append(Said(at_ms=self.now_ms, effect_id=effect_id, text=text))
         found = self._runners.said(effect_id, text, now_ms=self.now_ms)
         if isinstance(found, Matched):
             self._append(found.outcome)
@@ -177,8 +198,9 @@ class PureWorld:
             )
 
     def _late(self, request: RunnerRequest) -> None:
-        self._seen.append(Fault(at_ms=self.now_ms, what="an outcome arrives late or twice"))
-        self._append(self._scene.late(request, now_ms=self.now_ms))
+        late, seen = self._scene.late(request, now_ms=self.now_ms)
+        self._seen += seen
+        self._append(late)
 
     def _wait(self, ms: int | None) -> None:
         if ms is not None:
@@ -223,16 +245,16 @@ class PureWorld:
         self._perform(done, event)
 
     def _perform(self, done: Step, event: Event) -> None:
-        bodies = [effect.body for effect in done.record.effects]
-        over = {body.request for body in bodies if isinstance(body, Cancel)} | {event.effect}
-        for effect_id in [one for one in self._requests if one in over]:
-            self._runners.cancel(effect_id)
-            self._ended.append(self._requests.pop(effect_id))
+        for effect_id in (*cancelled(done), *resolved(event)):
+            if effect_id in self._requests:
+                self._runners.cancel(effect_id)
+                self._ended.append(self._requests.pop(effect_id))
         for effect in done.record.effects:
             if isinstance(effect.body, REQUESTS):
                 request = self._requests[effect.id] = expand(done.session, effect)
                 self._runners.put(request)
-        self._runners.start(self.now_ms)
+        begun, _ = self._runners.start(self.now_ms)
+        self._seen += [Began(at_ms=self.now_ms, request=request) for request in begun]
         while marked := self._egress.mark(self.now_ms, limit=256):
             self._put(marked)
             self._put([self._sent(delivery) for delivery in marked])
@@ -242,7 +264,8 @@ class PureWorld:
             tx.put_deliveries(deliveries)
 
     def _sent(self, delivery: Delivery) -> Delivery:
-        reply_id, session_id, text = delivery.reply_id, delivery.session_id, delivery.text or ""
+        reply_id, session_id = delivery.reply_id, reached(delivery.address)
+        text = delivery.text or ""
         stored = self._log.delivery(reply_id)
         called = self._egress.called(reply_id, self.now_ms)
         assert called, "nobody else has this account"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from engine.effects import RunnerRequest
+from engine.events import ModelReplied, Outcome, SkillDone
 from engine.flow import Flow
 from engine.ids import message_event_id
 from engine.ports import Append, Incoming
@@ -20,12 +21,13 @@ from testkit import stimuli
 from testkit.script import Script
 from testkit.simulator import outcomes
 from testkit.simulator.cluster import CHANNEL, account_of
-from testkit.simulator.people import AGE_MS_MAX, KEYS
-from testkit.worlds import Acknowledged, Received, Rejected, Seen, Wrote
+from testkit.simulator.people import AGE_MS_MAX
+from testkit.simulator.platform import KEYS
+from testkit.worlds import Asked, Fault, Received, Said, Seen, Wrote
 
 ACCOUNT = account_of(0)
 OPERATOR = "op"
-Asked = stimuli.Operator | stimuli.Stop | stimuli.Feedback
+Asking = stimuli.Operator | stimuli.Stop | stimuli.Feedback
 
 
 class Message(NamedTuple):
@@ -81,40 +83,57 @@ class Scene:
         self._posts += 1
         return self._messages[j % len(self._messages)] if self._messages else None
 
-    def late(self, request: RunnerRequest, *, now_ms: int) -> Append:
-        """Another runner has done this, too: its outcome, through a hop of its own."""
+    def late(self, request: RunnerRequest, *, now_ms: int) -> tuple[Append, list[Seen]]:
+        """Another runner has done this, too: its outcome, by a hop of its own; what is seen."""
         hop = Runners("late", calls_max=1)
         hop.put(request)
         hop.start(0)
-        done = hop.done(request.effect_id, outcomes.good(self._script, request), now_ms=now_ms)
+        effect_id, outcome = request.effect_id, outcomes.good(self._script, request)
+        what = "an outcome arrives late or twice"
+        seen: list[Seen] = [Fault(at_ms=now_ms, what=what, effect=effect_id)]
+        seen += last_words(effect_id, outcome, now_ms=now_ms)
+        done = hop.done(effect_id, outcome, now_ms=now_ms)
         assert done is not None, "it has just begun"
-        return done
+        return done, seen
 
-    def asked(self, what: Asked, session: Session, *, seen: Sequence[Seen], now_ms: int) -> Taken:
+    def asked(
+        self, what: Asking, session: Session, *, seen: Sequence[Seen], now_ms: int
+    ) -> tuple[Taken, Asked]:
         """Something is asked of a user's session. `seen`: what they judge is the last of it."""
         request_id = f"r{self._posts}"
         words = self._script.operator[self._posts % len(self._script.operator)]
         self._posts += 1
+        kind, about, text = "HandedBack", "", ""
         match what:
             case stimuli.Stop():
                 opened = session.open_replies
-                reply_id = opened[-1].reply_id if opened else ""
-                return ingress.stop_requested(
-                    session.id, reply_id, request_id=request_id, now_ms=now_ms
+                kind, about = "StopRequested", opened[-1].reply_id if opened else ""
+                taken = ingress.stop_requested(
+                    session.id, about, request_id=request_id, now_ms=now_ms
                 )
             case stimuli.Operator(what="say"):
-                return ingress.operator_said(
+                kind, text = "OperatorSaid", words
+                taken = ingress.operator_said(
                     session.id, words, operator=OPERATOR, request_id=request_id, now_ms=now_ms
                 )
             case stimuli.Operator():
-                return ingress.handed_back(
+                taken = ingress.handed_back(
                     session.id, operator=OPERATOR, request_id=request_id, now_ms=now_ms
                 )
             case stimuli.Feedback(verdict=verdict):
-                reply_id = last_reply(seen, session.id)
-                return ingress.feedback_given(
-                    session.id, reply_id, verdict=verdict, text="", now_ms=now_ms
+                kind, about, text = "FeedbackGiven", last_reply(seen, session.id), verdict
+                taken = ingress.feedback_given(
+                    session.id, about, verdict=verdict, text="", now_ms=now_ms
                 )
+        asked = Asked(
+            at_ms=now_ms,
+            event_id=taken.append.event_id,
+            session_id=session.id,
+            what=kind,
+            about=about,
+            text=text,
+        )
+        return taken, asked
 
 
 def last_reply(seen: Sequence[Seen], session_id: str) -> str:
@@ -125,16 +144,11 @@ def last_reply(seen: Sequence[Seen], session_id: str) -> str:
     return ""
 
 
-def told(
-    wrote: Wrote, entry: type[Acknowledged] | type[Rejected], *, now_ms: int
-) -> Acknowledged | Rejected:
-    """What the platform is told of a message."""
-    return entry(
-        at_ms=now_ms,
-        message_id=wrote.message_id,
-        event_id=wrote.event_id,
-        session_id=wrote.session_id,
-    )
+def last_words(effect_id: str, outcome: Outcome | None, *, now_ms: int) -> list[Seen]:
+    """What a runner said when it ended; nothing where it says nothing."""
+    if not isinstance(outcome, ModelReplied | SkillDone):
+        return []
+    return [Said(at_ms=now_ms, effect_id=effect_id, text=outcome.text, is_all=True)]
 
 
 def config_of(flow: Flow) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.effects import RunnerRequest
 from engine.flow import Flow
 from engine.ports import DeadLetter, Delivery, LogRecord, StepRow
 from testkit.stimuli import AnyStimulus
@@ -47,8 +48,25 @@ class Wrote:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """Somebody asked something of a session that is no message: a stop, a verdict, a redrive, ….
+
+    `what`: the type of event that it becomes. `about`: the reply that is meant, or the message that
+    is to be taken again. `text`: an operator's words, or a verdict.
+    """
+
+    at_ms: int
+    event_id: str
+    session_id: str
+    what: str
+    about: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Acknowledged:
-    """The engine told the platform that it has the message: from now on it must not be lost."""
+    """The engine told whoever sent it that it has the message, or what was asked: from now on it
+    must not be lost. `message_id`: empty where it is no message."""
 
     at_ms: int
     message_id: str
@@ -73,7 +91,8 @@ class Called:
     `marked`: a durable delivery in state `sending` stood in the log at that instant. `at_ms` is log
     time, which differs between owners; `platform_ms`: the platform's own clock, where it was noted.
     `watermark`: up to which offset the log was stepped then, durably. `fenced`: the caller had lost
-    its partition, and could not know it yet.
+    its partition, and could not know it yet. `session_id`: of the person whom the platform was told
+    to deliver to. `refused`: the platform will never take it.
     """
 
     at_ms: int
@@ -83,18 +102,40 @@ class Called:
     took: bool
     marked: bool
     watermark: int
+    refused: bool = False
     platform_ms: int | None = None
     fenced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Received:
-    """A reply is there for its user: the platform took it, and it is no repetition for it."""
+    """A reply is there for its user: the platform took it, and it is no repetition for it.
+
+    `session_id`: of that user, whoever was meant.
+    """
 
     at_ms: int
     session_id: str
     reply_id: str
     text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Began:
+    """A runner was given this to work on."""
+
+    at_ms: int
+    request: RunnerRequest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """What a runner has said so far, all of it. `is_all`: its call ended with it."""
+
+    at_ms: int
+    effect_id: str
+    text: str
+    is_all: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,17 +153,35 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """Something broke. `what`: in words; `point`: where a worker died; `lasted_ms`: for how long it
-    had been so."""
+    """Something broke. `what`: in words; `lasted_ms`: for how long it had been so.
+
+    `point`: where a worker died; `standing`: the event that was being stepped then. `new_owner`:
+    the partition went over to another process. `effect`: the request whose outcome came late.
+    """
 
     at_ms: int
     what: str
     point: str = ""
     partition: int = 0
     lasted_ms: int = 0
+    standing: str = ""
+    new_owner: bool = False
+    effect: str = ""
 
 
-Seen = Wrote | Acknowledged | Rejected | Called | Received | Shown | Fault
+Seen = Wrote | Asked | Acknowledged | Rejected | Began | Said | Called | Received | Shown | Fault
+
+
+def told(
+    sent: Wrote | Asked, entry: type[Acknowledged] | type[Rejected], *, now_ms: int
+) -> Acknowledged | Rejected:
+    """What whoever sent something is told of it."""
+    return entry(
+        at_ms=now_ms,
+        message_id=sent.message_id if isinstance(sent, Wrote) else "",
+        event_id=sent.event_id,
+        session_id=sent.session_id,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

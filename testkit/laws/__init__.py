@@ -10,7 +10,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from testkit.laws import calls, folding, history, messages, replies, requests, sessions
+from testkit.laws import (
+    calls,
+    folding,
+    history,
+    messages,
+    people,
+    replies,
+    requests,
+    runners,
+    sessions,
+    transcripts,
+)
 from testkit.laws.reading import Dialog, Found, Reading, Stepped, read
 from testkit.worlds import Evidence
 
@@ -21,18 +32,21 @@ STEP_LAWS: Mapping[str, Callable[[Stepped], Iterator[str]]] = {
     **requests.STEP_LAWS,
     **replies.STEP_LAWS,
     **sessions.STEP_LAWS,
+    **transcripts.STEP_LAWS,
 }
 DIALOG_LAWS: Mapping[str, Callable[[Dialog], Iterator[Found]]] = {
     **history.DIALOG_LAWS,
     **messages.DIALOG_LAWS,
     **requests.DIALOG_LAWS,
     **replies.DIALOG_LAWS,
+    **runners.DIALOG_LAWS,
     **folding.DIALOG_LAWS,
 }
 WHOLE_LAWS: Mapping[str, Callable[[Reading], Iterator[Found]]] = {
     **history.WHOLE_LAWS,
-    **messages.WHOLE_LAWS,
+    **people.WHOLE_LAWS,
     **calls.WHOLE_LAWS,
+    **runners.WHOLE_LAWS,
 }
 LAWS = tuple(dict.fromkeys([*WHOLE_LAWS, *DIALOG_LAWS, *STEP_LAWS]))
 """The names of all laws."""

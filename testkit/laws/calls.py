@@ -14,7 +14,7 @@ from engine.limits import FRAMES_PER_S_MAX, MARK_TO_CALL_MAX_MS, REPLY_TEXT_BYTE
 from engine.ports import Delivery
 from testkit.laws.reading import ALL, SENDS, Dialog, Found, Reading
 from testkit.laws.replies import ATTEMPTS_MAX
-from testkit.worlds import Called, Fault, Received, Shown
+from testkit.worlds import Called, Received, Shown
 
 NEVER = ALL
 """Beyond the watermark of any log."""
@@ -64,7 +64,7 @@ def received_once(reading: Reading) -> Iterator[Found]:
 
 
 def received_as_ordered(reading: Reading) -> Iterator[Found]:
-    """What is received was on its way, to its session, with its text (design 10)."""
+    """What is received was on its way, to the person of its session, with its text (design 10)."""
     deliveries = {one.reply_id: one for one in _deliveries(reading)}
     there: list[Received | Called] = [*reading.received, *reading.calls]
     for one in there:
@@ -72,7 +72,7 @@ def received_as_ordered(reading: Reading) -> Iterator[Found]:
         if delivery is None:
             yield _at(one, f"{one.reply_id} reached the platform, and is on no list")
         elif one.session_id != delivery.session_id:
-            yield _at(one, f"{one.reply_id} went to another session")
+            yield _at(one, f"{one.reply_id} went to the person of another session")
         elif one.text != (delivery.text or ""):
             yield _at(one, f"{one.reply_id} has another text on the platform")
 
@@ -103,12 +103,10 @@ def both_sides_agree(reading: Reading) -> Iterator[Found]:
 
 def failed_for_a_reason(reading: Reading) -> Iterator[Found]:
     """A reply fails where its platform refuses it, or no attempt is left (design 10, 11: retry)."""
-    seen = reading.evidence.seen
-    refused = sum(isinstance(one, Fault) and "refuses" in one.what for one in seen)
-    early = [
-        one for one in _deliveries(reading) if one.state == "failed" and one.attempt < ATTEMPTS_MAX
-    ]
-    for one in early[refused:]:
+    refused = {one.reply_id for one in reading.calls if one.refused}
+    for one in _deliveries(reading):
+        if one.state != "failed" or one.attempt >= ATTEMPTS_MAX or one.reply_id in refused:
+            continue
         yield _of(one, f"{one.reply_id} failed, tried {one.attempt} times and refused by nobody")
 
 

@@ -104,17 +104,20 @@ def records_round_trip(reading: Reading) -> Iterator[Found]:
 def dead_letters(reading: Reading) -> Iterator[Found]:
     """Set aside is what cannot be read, or what a process died at three times (design 7, 8).
 
-    The letter holds the record as it was read.
+    Only deaths with that very event standing count. The letter holds the record as it was read.
     """
-    deaths = sum(isinstance(one, Fault) and bool(one.point) for one in reading.evidence.seen)
+    died = Counter((one.partition, one.standing) for one in reading.faults if one.standing)
     for partition in reading.partitions:
         values = {record.offset: record.value for record in partition.records}
         for offset, letter in partition.letters.items():
             if values.get(offset) != letter.value:
                 yield Found(f"letter {offset} is not its record", session_id=letter.session_id)
-            readable = partition.events.get(offset) is not None
+            event = partition.events.get(offset)
             no_flow = not any(at < offset for at, _ in partition.controls)
-            if readable and not no_flow and deaths < DEATHS_MAX:
+            if event is None or no_flow:
+                continue
+            deaths = died[partition.number, event.id]
+            if deaths < DEATHS_MAX:
                 what = f"record {offset} was set aside after {deaths} deaths: {letter.error}"
                 yield Found(what, letter.at_ms, session_id=letter.session_id)
 

@@ -18,75 +18,15 @@ from engine.events import (
 from engine.flow import Cell, Flow
 from engine.limits import (
     MESSAGE_AGE_MAX_MS,
-    MESSAGE_TEXT_BYTES_MAX,
     QUEUE_BYTES_MAX,
     QUEUE_MAX,
     SEEN_MAX,
 )
-from testkit.laws.reading import ALL, Dialog, Found, Reading, Stepped
-from testkit.worlds import Acknowledged, Rejected, Wrote
+from testkit.laws.reading import ALL, Dialog, Found, Stepped
 
 HOWS = {"answered", "merged", "forwarded", "ignored", "refused", "expired", "failed"}
 REFUSED_OFTEN = "more than"
 """How the note of a refusal begins that a person is told of once an hour only."""
-
-
-# ---- against what people saw -------------------------------------------------------------------
-
-
-def lost(reading: Reading) -> Iterator[Found]:
-    """What was acknowledged is in the log, and at rest stepped or set aside (design 1.1, 7)."""
-    logged = _messages(reading)
-    for one in reading.evidence.seen:
-        if isinstance(one, Acknowledged) and one.event_id not in logged:
-            what = f"message {one.message_id} was acknowledged and is not in the log"
-            yield Found(what, one.at_ms, session_id=one.session_id)
-        if isinstance(one, Rejected) and one.event_id in logged:
-            what = f"message {one.message_id} was refused at the door and is in the log"
-            yield Found(what, one.at_ms, session_id=one.session_id)
-
-
-def as_written(reading: Reading) -> Iterator[Found]:
-    """The log holds what people wrote, and only that (design 1.1, 4: ids are derived).
-
-    A message that its person can read is refused for nothing but its size.
-    """
-    logged = _messages(reading)
-    wrote = {one.event_id: one for one in reading.evidence.seen if isinstance(one, Wrote)}
-    for event_id, (event, message) in logged.items():
-        one = wrote.get(event_id)
-        if one is None:
-            yield Found(f"nobody wrote {event_id}", event.at_ms, session_id=event.session_id)
-        elif one.session_id != event.session_id or one.message_id != message.message_id:
-            what = f"message {one.message_id} became another one"
-            yield Found(what, event.at_ms, session_id=event.session_id)
-        elif event.sent_ms != min(one.sent_ms, event.at_ms):
-            what = f"message {one.message_id} was sent at {one.sent_ms}, not at {event.sent_ms}"
-            yield Found(what, event.at_ms, session_id=event.session_id)
-        elif one.text.isprintable() and one.text.strip() != message.text:
-            what = f"message {one.message_id} has another text"
-            yield Found(what, event.at_ms, session_id=event.session_id)
-    refused = {one.event_id for one in reading.evidence.seen if isinstance(one, Rejected)}
-    for event_id in refused:
-        one = wrote.get(event_id)
-        if one is None or not (one.text.isprintable() and one.text.strip()):
-            continue
-        if len(one.text.encode()) <= MESSAGE_TEXT_BYTES_MAX:
-            what = f"message {one.message_id} was refused at the door for nothing"
-            yield Found(what, one.at_ms, session_id=one.session_id)
-
-
-def heard(reading: Reading) -> Iterator[Found]:
-    """At rest each message was acknowledged or refused: its platform had handed it over again."""
-    if not reading.rested:
-        return
-    told = {
-        one.event_id for one in reading.evidence.seen if isinstance(one, Acknowledged | Rejected)
-    }
-    for one in reading.evidence.seen:
-        if isinstance(one, Wrote) and one.event_id not in told:
-            what = f"message {one.message_id} was never acknowledged nor refused"
-            yield Found(what, one.at_ms, session_id=one.session_id)
 
 
 # ---- dispositions ------------------------------------------------------------------------------
@@ -149,13 +89,13 @@ def awaits_its_disposition(one: Stepped) -> Iterator[str]:
     is_once = len(found) < 2 or len(set(found)) == len(found)
     if expected == found and is_once and set(standing).issuperset(ended):
         return
-    for message in set(expected) - set(found):
+    for message in sorted(set(expected) - set(found)):
         yield f"{message} neither waits nor has ended"
-    for message in set(found) - set(expected):
+    for message in sorted(set(found) - set(expected)):
         yield f"{message} waits, and has ended or never came"
     if not is_once:
         yield "a message waits twice"
-    for message in set(ended) - set(standing):
+    for message in sorted(set(ended) - set(standing)):
         yield f"{message} ended, and did not wait"
 
 
@@ -323,15 +263,6 @@ def too_many_are_refused(dialog: Dialog) -> Iterator[Found]:
 # ---- inside ------------------------------------------------------------------------------------
 
 
-def _messages(reading: Reading) -> dict[str, tuple[Event, MessageReceived]]:
-    return {
-        event.id: (event, event.body)
-        for partition in reading.partitions
-        for event in partition.events.values()
-        if event is not None and isinstance(event.body, MessageReceived)
-    }
-
-
 def _taken(dialog: Dialog) -> Counter[str]:
     """How often each message came anew: more than once only where it had been forgotten."""
     taken = [
@@ -364,11 +295,6 @@ def _event_of(one: Stepped, message: str) -> Event | None:
     return next((event for event in events if message_id(event) == message), None)
 
 
-WHOLE_LAWS: Mapping[str, Callable[[Reading], Iterator[Found]]] = {
-    "lost": lost,
-    "as written": as_written,
-    "heard": heard,
-}
 DIALOG_LAWS: Mapping[str, Callable[[Dialog], Iterator[Found]]] = {
     "one disposition": one_disposition,
     "served within B": served_within_b,

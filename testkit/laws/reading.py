@@ -22,7 +22,7 @@ from engine.session import Microstep, Session, StepRecord
 from engine.step import new_session, step
 from streams.sessions import activation
 from testkit.laws.facts import Held, fact
-from testkit.worlds import Called, Evidence, Fault, Logged, Received
+from testkit.worlds import Began, Called, Evidence, Fault, Logged, Received, Said
 
 ALL = 1_000_000_000
 """More than any log of a test holds."""
@@ -105,6 +105,7 @@ class Partition:
     letters: dict[int, DeadLetter]
     watermark: int
     head: int
+    number: int = 0
 
     def of(self, session_id: str) -> Sequence[tuple[int, Event]]:
         """The events of one session, with their offsets, in order."""
@@ -212,6 +213,24 @@ class Reading:
         """All that reached its user."""
         return [one for one in self.evidence.seen if isinstance(one, Received)]
 
+    @cached_property
+    def began(self) -> Mapping[str, Sequence[Began]]:
+        """What runners were given, by session."""
+        found: dict[str, list[Began]] = {}
+        for one in self.evidence.seen:
+            if isinstance(one, Began):
+                found.setdefault(one.request.session_id, []).append(one)
+        return found
+
+    @cached_property
+    def said(self) -> Mapping[str, Sequence[Said]]:
+        """What runners said, by request."""
+        found: dict[str, list[Said]] = {}
+        for one in self.evidence.seen:
+            if isinstance(one, Said):
+                found.setdefault(one.effect_id, []).append(one)
+        return found
+
     @property
     def rested(self) -> bool:
         return self.evidence.rested_ms is not None
@@ -221,8 +240,8 @@ def read(evidence: Evidence, every: int) -> Reading:
     """Read all logs, and fold each session once."""
     reading = Reading(evidence=evidence, partitions=[], dialogs={}, every=max(every, 1))
     n = 0
-    for log in evidence.logs:
-        partition = _partition(log)
+    for number, log in enumerate(evidence.logs):
+        partition = _partition(log, number)
         reading.partitions.append(partition)
         keys = [key for key, _ in log.sessions(limit=ALL)]
         keys += [record.session_id for record in partition.records if record.session_id]
@@ -233,7 +252,7 @@ def read(evidence: Evidence, every: int) -> Reading:
     return reading
 
 
-def _partition(log: Logged) -> Partition:
+def _partition(log: Logged, number: int) -> Partition:
     records = list(log.read(0, after=0, limit=ALL))
     return Partition(
         log=log,
@@ -242,6 +261,7 @@ def _partition(log: Logged) -> Partition:
         letters={letter.offset: letter for letter in log.dead_letters()},
         watermark=log.watermark(0),
         head=log.head(0),
+        number=number,
     )
 
 

@@ -34,11 +34,11 @@ def opened_and_closed(one: Stepped) -> Iterator[str]:
     before, opened = set(stays), set(streams)
     if len(set(closed)) != len(closed) or len(set(after)) != len(after):
         yield "a reply is open or closed twice"
-    for reply_id in set(closed) - before - opened:
+    for reply_id in sorted(set(closed) - before - opened):
         yield f"{reply_id} was closed, and was not open"
-    for reply_id in (before | opened) - set(closed) - set(after):
+    for reply_id in sorted((before | opened) - set(closed) - set(after)):
         yield f"{reply_id} is not open any more, and nothing closed it"
-    for reply_id in set(after) - ((before | opened) - set(closed)):
+    for reply_id in sorted(set(after) - ((before | opened) - set(closed))):
         yield f"{reply_id} is open, and was closed or never opened"
 
 
@@ -93,6 +93,29 @@ def _as_ordered(effect: Effect, delivery: Delivery) -> Iterator[Found]:
             yield Found(f"{told}: it is {delivery.how}, ordered was {body.how}", delivery.queued_ms)
         if body.text is not None and delivery.text != body.text:
             yield Found(f"{told}: its text", delivery.queued_ms)
+
+
+def addressed_to_the_session(dialog: Dialog) -> Iterator[Found]:
+    """A reply goes to the address that its session had when a step ordered it (design 4, 10).
+
+    A word about a message that was set aside goes where that message came from.
+    """
+    expected = {
+        _reply(effect): one.after.address
+        for one in dialog.steps
+        for effect in one.record.effects
+        if isinstance(effect.body, SENDS)
+    }
+    letters = _set_aside(dialog)
+    for one in dialog.deliveries:
+        address = expected.get(one.reply_id)
+        if address is None and one.cause in letters:
+            event = dialog.partition.events[letters[one.cause]]
+            body = None if event is None else event.body
+            message = body.message if isinstance(body, Redriven) else body
+            address = message.address if isinstance(message, MessageReceived) else None
+        if address is not None and one.address != address:
+            yield Found(f"{one.reply_id} has another address than its session", one.queued_ms)
 
 
 def set_aside_with_a_word(dialog: Dialog) -> Iterator[Found]:
@@ -183,6 +206,7 @@ def _set_aside(dialog: Dialog) -> dict[str, int]:
 DIALOG_LAWS: Mapping[str, Callable[[Dialog], Iterator[Found]]] = {
     "ordered once": ordered_once,
     "orders are delivered": orders_are_delivered,
+    "addressed to the session": addressed_to_the_session,
     "set aside with a word": set_aside_with_a_word,
     "receipts": receipts,
     "withdrawn by an order": withdrawn_by_an_order,

@@ -8,12 +8,11 @@ from typing import Any
 import msgspec
 
 from engine import codec
-from engine.effects import CallModel, Withdraw
+from engine.effects import Withdraw
 from engine.events import (
     ClockReached,
     FlowActivated,
     ModelReplied,
-    Redriven,
     SkillDone,
     message_id,
 )
@@ -26,19 +25,14 @@ from engine.limits import (
     REPLY_TEXT_BYTES_MAX,
     SEEN_MAX,
     SESSION_BYTES_MAX,
-    TRANSCRIPT_BYTES_MAX,
-    TRANSCRIPT_TURNS_MAX,
 )
-from engine.session import Microstep, Session, TranscriptTurn
+from engine.session import Microstep
 from engine.step import TRIGGERS
-from testkit.laws.reading import MOVES_MAX, SENDS, Stepped, entered
+from testkit.laws.reading import MOVES_MAX, Stepped, entered
 
-_encode = msgspec.json.Encoder().encode
 ANSWERS = (ModelReplied, SkillDone)
 DATA_MAX = 10_000
 """Data of flows that is remembered as judged."""
-SAID_MAX = 10
-"""Replies of one step that are told apart in a transcript: a usual step has one."""
 
 
 def path_is_whole(one: Stepped) -> Iterator[str]:
@@ -176,93 +170,6 @@ def seen_knows(one: Stepped) -> Iterator[str]:
         yield "messages were forgotten"
 
 
-def transcript_as_said(one: Stepped) -> Iterator[str]:
-    """The transcript holds what was said, by whom, in order (design 4, dialogs)."""
-    before: dict[int, TranscriptTurn] = {}
-    turns = [*one.after.transcript]
-    if one.after.epoch == one.before.epoch:
-        if one.after.transcript is one.before.transcript:
-            return
-        before = {turn.n: turn for turn in one.before.transcript}
-        turns = [turn for turn in turns if turn is not (old := before.get(turn.n)) and turn != old]
-    if not turns:
-        return
-    events = (*one.before.postponed, one.event)
-    texts = [e.body.message.text if isinstance(e.body, Redriven) else e.text for e in events]
-    for turn in turns:
-        old = before.get(turn.n)
-        if old is None and turn.user not in texts:
-            yield f"turn {turn.n} begins with what nobody wrote"
-        elif old is not None and turn.user != old.user:
-            yield f"turn {turn.n} has another text"
-        elif not _adds(one, old.bot if old is not None else "", turn.bot):
-            yield f"turn {turn.n} ends with what was not said"
-
-
-def answers_are_remembered(one: Stepped) -> Iterator[str]:
-    """What answered a message stands in its turn (design 4, dialogs: for the prompts to come)."""
-    if one.after.epoch != one.before.epoch:
-        return
-    if not any(d.how == "answered" and not d.note for d in one.record.dispositions):
-        return
-    turns = {waiting.event_id: waiting.turn for waiting in one.before.unanswered}
-    for disposition in one.record.dispositions:
-        if disposition.how != "answered" or disposition.note:
-            continue
-        n = turns.get(disposition.message, 0)
-        before, after = _turn(one.before, n), _turn(one.after, n)
-        is_kept = before is not None and after is not None and before.bot == after.bot
-        if is_kept and any(_said(one)):
-            yield f"turn {n} was answered, and does not say how"
-
-
-def turns_are_counted(one: Stepped) -> Iterator[str]:
-    """A transcript of at most 20 turns and 32 KiB, without gaps up to the last (design 4)."""
-    turns = one.after.transcript
-    if len(turns) > TRANSCRIPT_TURNS_MAX:
-        yield f"{len(turns)} turns"
-    is_new = one.record.seq == 1 or turns != one.before.transcript  # else judged with that one
-    if is_new and len(turns) > 1 and (size := len(_encode(turns))) > TRANSCRIPT_BYTES_MAX:
-        yield f"{size} bytes of turns"
-    numbers = [turn.n for turn in turns]
-    last = one.after.turns
-    if not turns and not last and not one.after.unanswered:
-        return
-    if numbers != list(range(last - len(turns) + 1, last + 1)):
-        yield f"turns {numbers} of {last}"
-    if last and not turns:
-        yield f"{last} turns, and none is known"
-    for waiting in one.after.unanswered:
-        known = waiting.turn in numbers
-        if not 1 <= waiting.turn <= last or (not known and not waiting.text):
-            yield f"{waiting.event_id} waits in turn {waiting.turn}, its text is not known"
-
-
-def prompts_name_their_turns(one: Stepped) -> Iterator[str]:
-    """`CallModel` names its turns by range and digest (design 4)."""
-    calls = [effect for effect in one.requests if isinstance(effect.body, CallModel)]
-    if not calls:
-        return
-    known = {turn.n: turn for turn in one.before.transcript}
-    still = {turn.n: turn for turn in one.after.transcript}
-    for effect in calls:
-        body = effect.body
-        if not isinstance(body, CallModel) or effect.epoch != one.before.epoch:
-            continue
-        named: list[TranscriptTurn] = []
-        for n in range(body.first, body.last + 1):
-            if n not in known or known[n] != still.get(n):
-                break
-            named.append(known[n])
-        else:
-            value = _encode(named) if named else b""
-            if blake2b(value, digest_size=8).hexdigest() != body.digest:
-                yield f"{effect.id} does not name turns {body.first} to {body.last}"
-        waits = [waiting.turn for waiting in one.after.unanswered]
-        if waits and body.last >= waits[0]:
-            yield f"{effect.id} takes turn {body.last} for an answered one"
-
-
 def sizes(one: Stepped) -> Iterator[str]:
     """Event 64 KiB, effect and session 256 KiB, texts by their kind (design 4, total; 9)."""
     if len(codec.encode(one.event)) > EVENT_BYTES_MAX:
@@ -313,26 +220,6 @@ def address_is_the_last(one: Stepped) -> Iterator[str]:
 # ---- inside ------------------------------------------------------------------------------------
 
 
-def _turn(session: Session, n: int) -> TranscriptTurn | None:
-    return next((turn for turn in reversed(session.transcript) if turn.n == n), None)
-
-
-def _said(one: Stepped) -> list[str]:
-    return [body.text or "" for body in one.bodies if isinstance(body, SENDS)]
-
-
-def _adds(one: Stepped, old: str, new: str) -> bool:
-    """Whether what a turn has got in this step was said in it."""
-    could_be = {old}
-    for text in _said(one)[:SAID_MAX]:
-        could_be |= {f"{before}\n{text}" if before else text for before in could_be}
-    if new in could_be:
-        return True
-    # Somebody who goes on and on is remembered by the newest that they said.
-    long = [one for one in could_be if len(one.encode()) > REPLY_TEXT_BYTES_MAX]
-    return len(new.encode()) > REPLY_TEXT_BYTES_MAX - 4 and any(one.endswith(new) for one in long)
-
-
 def _hashed(identity: str) -> bytes:
     return blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
@@ -366,10 +253,6 @@ STEP_LAWS: Mapping[str, Callable[[Stepped], Iterator[str]]] = {
     "epoch grows only when a dialog ends": dialogs_and_epochs,
     "hand-over withdraws": hand_over_withdraws,
     "seen knows every taken message": seen_knows,
-    "transcript agrees with what was said": transcript_as_said,
-    "answers are remembered": answers_are_remembered,
-    "transcript is bounded and counted": turns_are_counted,
-    "prompts name their turns": prompts_name_their_turns,
     "text and records within limits": sizes,
     "data is plain": data_is_plain,
     "address is the last": address_is_the_last,

@@ -8,7 +8,7 @@ It keeps what was seen, and decides nothing that a hop decides.
 import heapq
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from random import Random
@@ -25,9 +25,9 @@ from streams.egress import Account, Egress
 from streams.embedded.pipeline import Called, Decided
 from streams.limiter import Limiter
 from testkit.simulator.machines import Disk, Machine, SimulatedLog, Time
-from testkit.simulator.platform import Answer, Platform, Post
+from testkit.simulator.platform import Answer, Platform, Post, reached
 from testkit.simulator.worker import Died, Partition, PartitionWorker
-from testkit.worlds import Acknowledged, Fault, Received, Rejected, Seen
+from testkit.worlds import Acknowledged, Began, Fault, Received, Rejected, Said, Seen, told
 from testkit.worlds import Called as CalledPlatform
 
 CHANNEL = "sim"
@@ -104,25 +104,20 @@ class Cluster:
     def move(self, number: int, *, why: str, leaves_zombie: bool = False) -> None:
         """The next worker takes the partition over from its owner, who is not told."""
         old = self.owners[number]
-        self.fault(number, why)
+        self._broke(number, Fault(at_ms=0, what=why, new_owner=True))
         if leaves_zombie:
             self.zombies.append(old)
         else:
             old.is_gone = True
         self._hand_to_next(number)
 
-    def fault(self, number: int, what: str, *, point: str = "", lasted_ms: int = 0) -> None:
-        """Something breaks, or has been broken for so long."""
+    def fault(self, number: int, what: str, *, lasted_ms: int = 0, effect: str = "") -> None:
+        """Something breaks, or has been broken for so long. `effect`: whose outcome comes late."""
+        self._broke(number, Fault(at_ms=0, what=what, lasted_ms=lasted_ms, effect=effect))
+
+    def _broke(self, number: int, fault: Fault) -> None:
         self.faults += 1
-        self.seen.append(
-            Fault(
-                at_ms=self.log_ms(number),
-                what=what,
-                point=point,
-                partition=number,
-                lasted_ms=lasted_ms,
-            )
-        )
+        self.seen.append(replace(fault, at_ms=self.log_ms(number), partition=number))
 
     def _hand_to_next(self, number: int) -> None:
         old = self.owners[number]
@@ -193,7 +188,8 @@ class Cluster:
             if worker in self.zombies:
                 self.zombies.remove(worker)
             else:
-                self.fault(worker.partition, "the owner itself was fenced")
+                fenced = Fault(at_ms=0, what="the owner itself was fenced", new_owner=True)
+                self._broke(worker.partition, fenced)
                 self._hand_to_next(worker.partition)
         return True
 
@@ -205,7 +201,14 @@ class Cluster:
                 worker.is_gone = True
         self.zombies = [zombie for zombie in self.zombies if not zombie.is_gone]
         for worker in lost:
-            self.fault(worker.partition, f"worker {died.number} died", point=died.point.value)
+            death = Fault(
+                at_ms=0,
+                what=f"worker {died.number} died",
+                point=died.point.value,
+                standing=worker.standing,
+                new_owner=True,
+            )
+            self._broke(worker.partition, death)
         for worker in lost:
             if self.owners[worker.partition] is worker:
                 self._hand_to_next(worker.partition)
@@ -286,15 +289,7 @@ class Cluster:
         self._tell(post, Acknowledged)
 
     def _tell(self, post: Post, entry: type[Acknowledged] | type[Rejected]) -> None:
-        wrote = post.wrote
-        if wrote is not None:
-            told = entry(
-                at_ms=self.log_ms(post.partition),
-                message_id=wrote.message_id,
-                event_id=wrote.event_id,
-                session_id=wrote.session_id,
-            )
-            self.seen.append(told)
+        self.seen.append(told(post.sent, entry, now_ms=self.log_ms(post.partition)))
 
     def not_taken(self, worker: PartitionWorker) -> None:
         """What was handed over is handed over again."""
@@ -304,8 +299,14 @@ class Cluster:
 
     def began(self, worker: PartitionWorker, request: RunnerRequest) -> None:
         """It is pending until its owner is done with it."""
+        self.seen.append(Began(at_ms=worker.clock.now_ms(), request=request))
         if self.owners[worker.partition] is worker:
             self.pending.setdefault(request.effect_id, request)
+
+    def said(self, worker: PartitionWorker, effect_id: str, *, text: str, is_all: bool) -> None:
+        """For the judges only."""
+        at_ms = worker.clock.now_ms()
+        self.seen.append(Said(at_ms=at_ms, effect_id=effect_id, text=text, is_all=is_all))
 
     def ended(
         self, worker: PartitionWorker, request: RunnerRequest, *, outcome: Outcome | None
@@ -349,7 +350,7 @@ class Cluster:
     def _saw(self, worker: PartitionWorker, delivery: Delivery, *, answer: Answer) -> None:
         """What the platform and its user can tell of a call."""
         at_ms, text = worker.clock.now_ms(), delivery.text or ""
-        session_id, reply_id = delivery.session_id, delivery.reply_id
+        session_id, reply_id = reached(delivery.address), delivery.reply_id
         durable = self.logs[worker.partition].delivery(reply_id)
         if durable is None:
             marked = False
@@ -364,6 +365,7 @@ class Cluster:
                 reply_id=reply_id,
                 text=text,
                 took=answer.took,
+                refused=answer.is_refused,
                 marked=marked,
                 watermark=self.logs[worker.partition].watermark(0),
                 platform_ms=self.time.now_ms,

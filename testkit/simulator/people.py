@@ -6,21 +6,21 @@ a class means is looked up in the `Script`.
 
 from functools import partial
 
-from engine.events import Ms
+from engine import codec
+from engine.errors import InvalidRecord, Refused
+from engine.events import Ms, message_id
 from engine.ids import message_event_id
 from engine.limits import MESSAGE_AGE_MAX_MS
 from engine.ports import Incoming
-from engine.pseudonym import Key
 from engine.session import Session
 from streams import ingress
 from streams.ingress import Ingress
 from testkit import stimuli
 from testkit.script import Script
 from testkit.simulator.cluster import CHANNEL, Cluster, account_of
-from testkit.simulator.platform import Post, Taking
-from testkit.worlds import Wrote
+from testkit.simulator.platform import KEYS, Post, Taking
+from testkit.worlds import Asked, Wrote
 
-KEYS = (Key(id="k1", secret=b"simulated secret"),)
 AGE_MS_MAX = 2 * MESSAGE_AGE_MAX_MS
 
 
@@ -64,21 +64,21 @@ class People:
         user = said.user % self._script.users
         number, session_id = self.partition_of(user), self.session_of(user)
         account, at_ms = account_of(number), self._cluster.log_ms(number)
-        text, message_id = self._script.text(said.kind, said.variant), f"m{len(self._messages)}"
+        text, number_of = self._script.text(said.kind, said.variant), f"m{len(self._messages)}"
         sent_ms: Ms = at_ms - max(0, min(said.age_ms, AGE_MS_MAX))
         incoming = Incoming(
             account=account,
             conversation=f"c{user}",
             sender=f"u{user}",
-            message_id=message_id,
+            message_id=number_of,
             text=text,
             sent_ms=sent_ms,
         )
         wrote = Wrote(
             at_ms=at_ms,
             user=user,
-            message_id=message_id,
-            event_id=message_event_id(session_id, account, message_id=message_id),
+            message_id=number_of,
+            event_id=message_event_id(session_id, account, message_id=number_of),
             session_id=session_id,
             text=text,
             kind=said.kind,
@@ -95,7 +95,7 @@ class People:
 
     def _send_message(self, incoming: Incoming, wrote: Wrote) -> None:
         here = self._ingresses[self.partition_of(wrote.user)]
-        self._send(wrote.user, partial(here.message, incoming), wrote=wrote)
+        self._post(self.partition_of(wrote.user), partial(here.message, incoming), sent=wrote)
 
     def ask(
         self, stimulus: stimuli.Stop | stimuli.Operator | stimuli.Feedback, last_reply: str
@@ -110,29 +110,26 @@ class People:
         if session is None:
             return
         request_id = f"r{self._posts}"
+        what, about, text = "HandedBack", "", ""
         taken: Taking
         match stimulus:
             case stimuli.Stop():
-                reply_id = _open_reply(session)
-                taken = partial(ingress.stop_requested, session_id, reply_id, request_id=request_id)
+                what, about = "StopRequested", _open_reply(session)
+                taken = partial(ingress.stop_requested, session_id, about, request_id=request_id)
             case stimuli.Operator(what="say"):
-                words = self._script.operator
+                what = "OperatorSaid"
+                text = self._script.operator[self._posts % len(self._script.operator)]
                 taken = partial(
-                    ingress.operator_said,
-                    session_id,
-                    words[self._posts % len(words)],
-                    operator="op",
-                    request_id=request_id,
+                    ingress.operator_said, session_id, text, operator="op", request_id=request_id
                 )
             case stimuli.Operator():
                 taken = partial(
                     ingress.handed_back, session_id, operator="op", request_id=request_id
                 )
             case stimuli.Feedback(verdict=verdict):
-                taken = partial(
-                    ingress.feedback_given, session_id, last_reply, verdict=verdict, text=""
-                )
-        self._send(user, taken)
+                what, about, text = "FeedbackGiven", last_reply, verdict
+                taken = partial(ingress.feedback_given, session_id, about, verdict=verdict, text="")
+        self._ask(number, taken, of=(session_id, what), about=about, text=text)
 
     def redrive(self, i: int) -> None:
         """An operator has the i-th dead letter taken again."""
@@ -142,16 +139,36 @@ class People:
         if letters:
             number, letter = letters[i % len(letters)]
             taken = partial(ingress.redriven, letter, operator="op")
-            self._post(number, letter.session_id, taken=taken)
+            try:
+                about = message_id(codec.decode_event(letter.value))
+            except InvalidRecord:
+                about = ""
+            self._ask(number, taken, of=(letter.session_id, "Redriven"), about=about)
 
-    def _send(self, user: int, taken: Taking, *, wrote: Wrote | None = None) -> None:
-        self._post(self.partition_of(user), self.session_of(user), taken=taken, wrote=wrote)
-
-    def _post(
-        self, number: int, session_id: str, *, taken: Taking, wrote: Wrote | None = None
+    def _ask(
+        self, number: int, taken: Taking, *, of: tuple[str, str], about: str, text: str = ""
     ) -> None:
+        """Something of a session, of a type. Who is refused at once has asked for nothing."""
+        at_ms = self._cluster.log_ms(number)
+        try:
+            event_id = taken(now_ms=at_ms).append.event_id
+        except Refused:
+            return
+        session_id, what = of
+        asked = Asked(
+            at_ms=at_ms,
+            event_id=event_id,
+            session_id=session_id,
+            what=what,
+            about=about,
+            text=text,
+        )
+        self._cluster.seen.append(asked)
+        self._post(number, taken, sent=asked)
+
+    def _post(self, number: int, taken: Taking, *, sent: Wrote | Asked) -> None:
         self._posts += 1
-        post = Post(self._posts, number, session_id=session_id, taken=taken, wrote=wrote)
+        post = Post(self._posts, number, session_id=sent.session_id, taken=taken, sent=sent)
         self._cluster.platform.send(post)
 
 

@@ -7,16 +7,20 @@ stimuli say. What happened there is told to the world as the entries of `testkit
 
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
 from engine.errors import NoReceipt, Refused, Unavailable
+from engine.events import Address
 from engine.ports import Delivery, Receipt
+from engine.pseudonym import Key, session_id
 from streams.ingress import Taken
-from testkit.worlds import Wrote
+from testkit.worlds import Asked, Wrote
 
 Taking = Callable[..., Taken]
 """Makes the event of something at `now_ms` (a keyword); raises Refused."""
+KEYS = (Key(id="k1", secret=b"simulated secret"),)
 SLOW_MS_MAX = 3_000
 """A slow call begins or ends at most this much later."""
 
@@ -24,10 +28,10 @@ SLOW_MS_MAX = 3_000
 class Post:
     """Something that a client sends, and keeps until it is told that it is durable.
 
-    `wrote`: of a message.
+    `sent`: the message, or what was asked.
     """
 
-    __slots__ = ("number", "partition", "session_id", "taken", "wrote")
+    __slots__ = ("number", "partition", "sent", "session_id", "taken")
 
     def __init__(
         self,
@@ -36,13 +40,13 @@ class Post:
         *,
         session_id: str,
         taken: Taking,
-        wrote: Wrote | None,
+        sent: Wrote | Asked,
     ) -> None:
         self.number = number
         self.partition = partition
         self.session_id = session_id
         self.taken = taken
-        self.wrote = wrote
+        self.sent = sent
 
 
 class Answer(NamedTuple):
@@ -55,6 +59,22 @@ class Answer(NamedTuple):
     took: bool
     is_new: bool
     late_ms: int
+
+    @property
+    def is_refused(self) -> bool:
+        """The platform will never take it."""
+        return isinstance(self.outcome, Refused) and not isinstance(self.outcome, NoReceipt)
+
+
+def reached(address: Address) -> str:
+    """The session of the person whom a platform finds at this address."""
+    return _session_of((address.channel, address.account, address.conversation, address.sender))
+
+
+@lru_cache(maxsize=10_000)
+def _session_of(there: tuple[str, str, str, str]) -> str:
+    channel, account, *who = there
+    return session_id(channel, account, who=tuple(who), key=KEYS[0])
 
 
 class Platform:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 from engine.crash_points import CrashPoint
 from engine.effects import RunnerRequest
 from engine.errors import Unavailable
-from engine.events import FlowActivated, Outcome
+from engine.events import FlowActivated, ModelReplied, Outcome, SkillDone
 from engine.flow import Flow
 from engine.ports import Append, Clock, Delivery, Frame
 from streams.egress import Egress
@@ -57,6 +57,9 @@ class Around(Protocol):
         self, worker: "PartitionWorker", request: RunnerRequest, *, outcome: Outcome | None
     ) -> None:
         """A runner is done with it; without an outcome: it was stopped, or broke its contract."""
+
+    def said(self, worker: "PartitionWorker", effect_id: str, *, text: str, is_all: bool) -> None:
+        """A runner says this much, or ends with it."""
 
     def committed(self, worker: "PartitionWorker", decided: Decided) -> None:
         """A batch is durable and acknowledged, and nothing of it performed."""
@@ -236,6 +239,8 @@ class PartitionWorker:
         if request is None:
             return
         hop, now_ms = self._runners.of(request), self.clock.now_ms()
+        if isinstance(outcome, ModelReplied | SkillDone):
+            self._world.said(self, effect_id, text=outcome.text, is_all=True)
         if outcome == "die":
             append = hop.crashed(effect_id, RuntimeError("simulated"), now_ms=now_ms)
         else:
@@ -250,6 +255,7 @@ class PartitionWorker:
         request = self.working.get(effect_id)
         if request is None:
             return None
+        self._world.said(self, effect_id, text=text, is_all=False)
         hop, now_ms = self._runners.of(request), self.clock.now_ms()
         found = hop.said(effect_id, text, now_ms=now_ms)
         if not isinstance(found, Matched):

@@ -11,7 +11,7 @@ from typing import Literal
 
 from engine import codec
 from engine.effects import ModelRequest, RunnerRequest
-from engine.events import Outcome
+from engine.events import ModelReplied, Outcome, SkillDone
 from engine.flow import Flow
 from engine.ids import session_of
 from engine.session import Session
@@ -36,7 +36,7 @@ as often, all that were due in a wait are."""
 WAIT_MS_MAX = 40 * 24 * 3_600_000
 WAKES_MAX = 1_000
 """Things that come due within one wait, one by one; beyond it time passes at once."""
-ROUNDS_MAX = 2_000
+ROUNDS_MAX = 1_000
 
 JOINS = (stimuli.Say, stimuli.Again, stimuli.Late)
 """What needs to know of nothing that came before it, and so may be one batch with it."""
@@ -283,7 +283,10 @@ class Simulator:
         append = hop.done(request.effect_id, body, now_ms=owner.clock.now_ms())
         if append is None:
             return
-        self.cluster.fault(number, "an outcome arrives late or twice")
+        what, effect_id = "an outcome arrives late or twice", request.effect_id
+        self.cluster.fault(number, what, effect=effect_id)
+        if isinstance(body, ModelReplied | SkillDone):
+            self.cluster.said(owner, effect_id, text=body.text, is_all=True)
         self.cluster.run(owner, partial(owner.outcome, append))
 
     # ---- time ----------------------------------------------------------------------------------

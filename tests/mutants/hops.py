@@ -37,8 +37,8 @@ MUTANTS = (
         says="A request that is cancelled in the batch that made it is started all the same.",
         law="§4 each request resolves once: what is cancelled is not performed",
         file=SESSIONS,
-        old="batch.requests.pop(body.request, None) is None:",
-        new="batch.requests.get(body.request) is None:",
+        old="batch.requests.pop(effect_id, None) is None:",
+        new="batch.requests.get(effect_id) is None:",
     ),
     Mutant(
         name="dead-letter-lost",

@@ -8,7 +8,15 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from engine.effects import REQUESTS, CallModel, Cancel, CloseReply, Forward, Withdraw
+from engine.effects import (
+    REQUESTS,
+    CallModel,
+    Cancel,
+    CloseReply,
+    Forward,
+    SendMessage,
+    Withdraw,
+)
 from engine.events import OUTCOMES, ModelReplied, StopRequested
 from engine.limits import SEEN_KEPT_MS
 from engine.session import Disposition, Session, StepRecord
@@ -96,6 +104,13 @@ def unsaid(one: Stepped) -> Stepped | None:
         return None
     *turns, last = one.after.transcript
     return after(one, transcript=(*turns, replace(last, bot=f"{last.bot} and more")))
+
+
+def said_again(one: Stepped) -> Stepped | None:
+    said = [e for e in one.record.effects if isinstance(e.body, SendMessage)]
+    if len(one.record.path) != 1 or not said or one.record.error is not None:
+        return None
+    return record(one, effects=(*one.record.effects, said[0]))
 
 
 def forgotten_answer(one: Stepped) -> Stepped | None:
@@ -191,6 +206,7 @@ BREAKS: dict[str, Break] = {
         after(one, seen=b"") if one.message is not None and not one.repeats else None
     ),
     "transcript agrees with what was said": unsaid,
+    "said once": said_again,
     "answers are remembered": forgotten_answer,
     "transcript is bounded and counted": lambda one: after(one, turns=one.after.turns + 1),
     "prompts name their turns": lambda one: changed_effect(one, CallModel, digest="0" * 16),

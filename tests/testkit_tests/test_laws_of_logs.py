@@ -17,7 +17,18 @@ from testkit.laws import DIALOG_LAWS, WHOLE_LAWS, check, folding, messages
 from testkit.pure import PureWorld
 from testkit.script import Script
 from testkit.stimuli import Frame, Late, Operator, Outcome, Say, Wait
-from testkit.worlds import Acknowledged, Called, Evidence, Fault, Received, Shown, Wrote
+from testkit.worlds import (
+    Acknowledged,
+    Asked,
+    Began,
+    Called,
+    Evidence,
+    Fault,
+    Received,
+    Said,
+    Shown,
+    Wrote,
+)
 from tests.testkit_tests import lists
 
 Patch = pytest.MonkeyPatch
@@ -90,6 +101,11 @@ def edit_event(log: MemoryLog, which: Callable[[Event], bool], **fields: Any) ->
 def edit_delivery(log: MemoryLog, **fields: Any) -> None:
     reply_id = next(iter(log.delivery_of))
     log.delivery_of[reply_id] = replace(log.delivery_of[reply_id], **fields)
+
+
+def other_address(log: MemoryLog) -> None:
+    (delivery, *_) = log.delivery_of.values()
+    edit_delivery(log, address=replace(delivery.address, sender="somebody"))
 
 
 def set_aside(log: MemoryLog, **fields: Any) -> None:
@@ -211,6 +227,10 @@ def called_at_the_end(evidence: Evidence, log: MemoryLog, patch: Patch) -> Evide
     return but(evidence, seen=(*evidence.seen, but(call, watermark=log.watermark(0))))
 
 
+def unsaid_answers(evidence: Evidence, log: MemoryLog, patch: Patch) -> Evidence:
+    return but(evidence, seen=[one for one in evidence.seen if not isinstance(one, Said)])
+
+
 # ---- how to break folding ----------------------------------------------------------------------
 
 
@@ -300,6 +320,7 @@ BREAKS: dict[str, Break] = {
     "stepped by the active flow": on_log(other_flow),
     "lost": on_log(lose_messages),
     "as written": seen(Wrote, lambda one: [but(one, text="something else")]),
+    "as asked": seen(Asked, lambda one: [but(one, text="something else")]),
     "heard": seen(Acknowledged, lambda one: []),
     "one disposition": on_log(
         lambda log: edit_step(log, lambda r: bool(r.dispositions), dispositions=first_ends_twice)
@@ -316,6 +337,7 @@ BREAKS: dict[str, Break] = {
     "nothing pends at rest": at_rest_too_soon,
     "ordered once": on_log(repeat_effects),
     "orders are delivered": on_log(lost_delivery),
+    "addressed to the session": on_log(other_address),
     "set aside with a word": on_log(set_aside),
     "receipts": on_log(lambda log: edit_delivery(log, state="sending", receipted_ms=None)),
     "withdrawn by an order": on_log(lambda log: withdrawn_elsewhere(log)),
@@ -344,6 +366,12 @@ BREAKS: dict[str, Break] = {
             body=ModelReplied(text="error: OOM"),
         )
     ),
+    "asked as ordered": seen(
+        Began, lambda one: [but(one, request=replace(one.request, expires_ms=1))]
+    ),
+    "given once": seen(Began, lambda one: [one, one]),
+    "outcomes as said": unsaid_answers,
+    "frames begin what was said": seen(Shown, lambda one: [but(one, text="?")]),
     "frames grow": seen(Shown, lambda one: [one, one]),
     "limiter": lambda evidence, log, patch: but(evidence, limit=(1, 10_000_000)),
 }
