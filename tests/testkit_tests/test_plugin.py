@@ -192,6 +192,23 @@ def test_a_lost_message_fails_as_a_short_chat_and_stays_a_test_until_it_is_mende
     done.assert_outcomes(passed=3)
 
 
+def test_a_build_server_finds_it_too_and_what_was_saved_is_all_it_needs(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    project.makepyfile(test_desk=LOST)
+    done = project.runpytest_subprocess("-k", "everyone_is_served and pure")
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(LOST_CHAT)
+
+    # There is no example database there; the chat in the clone stands in for it.
+    assert not (project.path / ".hypothesis" / "examples").exists()
+    monkeypatch.setenv("ONLY_KNOWN", "1")
+    done = project.runpytest_subprocess("-k", "everyone_is_served and pure or saved")
+    done.assert_outcomes(skipped=1, failed=1)
+    done.stdout.fnmatch_lines(LOST_CHAT)
+
+
 def test_a_saved_dialog_is_kept_beside_the_next_one_and_outlives_its_class(
     project: pytest.Pytester,
 ) -> None:
