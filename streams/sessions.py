@@ -111,6 +111,11 @@ class Sessions:
         """The flow that is active for this partition; None before the first activation."""
         return self._flow
 
+    @property
+    def control(self) -> Event | None:
+        """The control record that made it active."""
+        return self._control
+
     def activate(self, control: Event) -> None:
         """Make a control record's flow the active one. Raises Refused where it cannot be built."""
         assert isinstance(control.body, FlowActivated)

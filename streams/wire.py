@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from adapters.kafka.rows import Fetched, Headers, Row
 from engine import codec
 from engine.effects import Effect, IntentRequest, ModelRequest, RunnerRequest, SkillRequest
 from engine.errors import InvalidRecord
@@ -22,30 +23,6 @@ from streams.sessions import Order, first_due
 from streams.topics import T
 
 R = TypeVar("R")
-Headers = tuple[tuple[str, bytes], ...]
-
-
-class Row(NamedTuple):
-    """A record on its way to a topic. `partition` None: by the key, murmur2."""
-
-    topic: T
-    key: bytes
-    value: bytes | None
-    headers: Headers = ()
-    partition: int | None = None
-
-
-class Fetched(NamedTuple):
-    """A record as a topic holds it. `timestamp_ms`: the broker's, where the topic says so."""
-
-    topic: T
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes
-    value: bytes | None
-    headers: Headers = ()
-
 
 # ---- conversation.sessions -----------------------------------------------------------------------
 
@@ -59,13 +36,14 @@ class Kept(NamedTuple):
 
     `value` empty: none of its events was ever stepped. `lines`: how many its outbox has.
     `excused`: the newest events that were set aside and told of, so that none is told of twice.
-    `due_ms`: its first deadline.
+    `due_ms`: its first deadline. `since_ms`: in a person's hands since then.
     """
 
     value: bytes
     due_ms: int | None = None
     lines: int = 0
     excused: tuple[str, ...] = ()
+    since_ms: int | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +64,8 @@ def session_row(session_id: str, kept: Kept, *, partition: int) -> Row:
     headers = [("lines", b"%d" % kept.lines)] if kept.lines else []
     if kept.due_ms is not None:
         headers.append(("due", b"%d" % kept.due_ms))
+    if kept.since_ms is not None:
+        headers.append(("since", b"%d" % kept.since_ms))
     if kept.excused:
         headers.append(("excused", ",".join(kept.excused).encode()))
     return Row(T.SESSIONS, session_id.encode(), kept.value, tuple(headers), partition)
@@ -102,6 +82,7 @@ def kept_of(value: bytes, headers: Headers) -> Kept:
         due_ms=due_of(headers),
         lines=int(named.get("lines", b"0")),
         excused=tuple(excused.split(",")) if excused else (),
+        since_ms=int(named["since"]) if "since" in named else None,
     )
 
 
@@ -118,7 +99,7 @@ def kept(session: Session, encoded: bytes, before: Kept | None) -> Kept:
     due_ms = first_due(session.pending)
     if before is None:
         return Kept(encoded, due_ms)
-    return Kept(encoded, due_ms, before.lines, before.excused)
+    return before._replace(value=encoded, due_ms=due_ms)
 
 
 def watermark_row(offset: int, *, partition: int) -> Row:
@@ -160,7 +141,7 @@ REQUEST_TOPICS: Mapping[type, T] = {
     SkillRequest: T.SKILL,
     IntentRequest: T.INTENT,
 }
-_REQUESTS: Mapping[T, msgspec.json.Decoder[Any]] = {
+_REQUESTS: Mapping[str, msgspec.json.Decoder[Any]] = {
     topic: msgspec.json.Decoder(kind) for kind, topic in REQUEST_TOPICS.items()
 }
 
