@@ -9,7 +9,7 @@ transaction, by `streams.outbox`. It does no I/O and reads no clock: `now_ms` is
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from adapters.kafka.rows import Fetched, Row
+from adapters.kafka.records import Fetched, Row
 from engine import codec
 from engine.errors import InvalidRecord, Refused
 from engine.events import Event, FlowActivated

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from adapters.kafka.rows import Fetched, Row
+from adapters.kafka.records import Fetched, Row
 from engine.crash_points import CrashPoint
 from streams.partition import Decided, Partition
 

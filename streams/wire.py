@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from adapters.kafka.rows import Fetched, Headers, Row
+from adapters.kafka.records import Fetched as Fetched
+from adapters.kafka.records import Headers as Headers
+from adapters.kafka.records import Row as Row
 from engine import codec
 from engine.effects import Effect, IntentRequest, ModelRequest, RunnerRequest, SkillRequest
 from engine.errors import InvalidRecord

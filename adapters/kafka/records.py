@@ -1,4 +1,4 @@
-"""Records as they go to a topic and come from it: bytes, no meaning. `streams.wire` gives it."""
+"""Records as they go to a topic and come from it."""
 
 from typing import NamedTuple
 
@@ -16,10 +16,7 @@ class Row(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """A record as a topic holds it. `timestamp_ms`: the broker's, where the topic says so.
-
-    `topic`: its name without the installation's prefix.
-    """
+    """A record as a topic holds it. `timestamp_ms`: the broker's, where the topic says so."""
 
     topic: str
     partition: int
