@@ -155,12 +155,12 @@ class Operators(Section, frozen=True):
 
 
 class Kafka(Section, frozen=True):
-    """[kafka]. The cluster whose topics hold the log; without `brokers` it is a file of one process.
+    """[kafka]. The cluster whose topics hold the log; without `brokers` it is one process's file.
 
     `prefix`: before each topic's name, one for each installation. `instance`: this process, kept
     over its restarts. `partitions`: chosen once; another number would part sessions from their
-    past. `keys_file`: the pseudonym and cookie keys, as `keys.json` of a data directory has them: the
-    same for all processes that take messages in.
+    past. `keys_file`: the pseudonym and cookie keys, as `keys.json` of a data directory has them:
+    the same for all processes that take messages in.
     """
 
     brokers: tuple[Broker, ...] = ()
