@@ -152,7 +152,8 @@ class Partition:
         rows += [wire.cancel_row(effect_id) for effect_id in batch.cancels]
         rows += [wire.letter_row(letter) for letter in batch.dead]
         for session_id, (session, encoded) in batch.stepped.items():
-            decided.kept[session_id] = wire.kept(session, encoded, self._kept.get(session_id))
+            before = self._kept.get(session_id)
+            decided.kept[session_id] = wire.kept(session, encoded, before=before)
         flow, control = self._hop.flow, self._hop.control
         if flow is not None:
             taken = self._outbox.take(

@@ -66,7 +66,8 @@ class Reader(Protocol):
 class PartitionWorker:
     """One owned partition. `start` begins; `put` hands records over; `stop` lets go.
 
-    `batch_max`: events in one transaction. `now_ms`: wall clock, for what is no log time.
+    `batch_max`: events in one transaction. `cautious`: how many of the first are stepped alone.
+    `now_ms`: wall clock, for what is no log time.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class PartitionWorker:
         watched: Watched,
         now_ms: Callable[[], int],
         batch_max: int = 256,
+        cautious: int = CAUTIOUS,
     ) -> None:
         self.partition = partition
         self.ready = False
@@ -89,7 +91,7 @@ class PartitionWorker:
         self._arrived: deque[tuple[Sequence[Fetched], object]] = deque()
         self._waiting = 0
         self._full = False
-        self._cautious = CAUTIOUS
+        self._cautious = cautious
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.at: Callable[[CrashPoint, int], None] = lambda point, n: None

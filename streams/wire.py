@@ -96,7 +96,7 @@ def due_of(headers: Headers) -> int | None:
     return None
 
 
-def kept(session: Session, encoded: bytes, before: Kept | None) -> Kept:
+def kept(session: Session, encoded: bytes, *, before: Kept | None) -> Kept:
     """The session after a step."""
     due_ms = first_due(session.pending)
     if before is None:
