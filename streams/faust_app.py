@@ -15,7 +15,8 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import faust
@@ -71,6 +72,15 @@ def die(error: BaseException) -> None:
     if not isinstance(error, Refused):
         traceback.print_exception(error, file=sys.stderr)
     os._exit(FATAL)
+
+
+@contextmanager
+def fatal_errors() -> Iterator[None]:
+    """What goes wrong inside ends the process: Faust would log it, and go on as if it had not."""
+    try:
+        yield
+    except Exception as error:
+        die(error)
 
 
 class Thread(driver.AIOKafkaConsumerThread):
@@ -260,11 +270,13 @@ def sessions_app(
     @app.agent(events, name="sessions")
     async def sessions(stream: Any) -> None:
         async for event in stream.noack().events():
-            members.put(event.message, event.value)
+            with fatal_errors():
+                members.put(event.message, event.value)
 
     @app.on_partitions_assigned.connect(weak=False)
     async def assigned(app: faust.App, assigned: set[TP], **_: Any) -> None:
-        await members.assigned({tp.partition for tp in assigned if tp.topic == topic})
+        with fatal_errors():
+            await members.assigned({tp.partition for tp in assigned if tp.topic == topic})
 
     return app, members
 

@@ -71,7 +71,7 @@ class Broker:
         self._process = self._java.start([*options, "kafka.Kafka", str(self._config)], log=self.log)
 
     def wait_ready(self, *, brokers: int = 1, within_s: float = READY_WITHIN_S) -> None:
-        """Return once it answers and knows `brokers` live brokers; raise with its log if it dies."""
+        """Return once it answers and knows `brokers` live ones; raise with its log if it dies."""
         give_up = time.monotonic() + within_s
         while (known := _live_brokers(self.node.port)) < brokers:
             if not self.running:
@@ -84,7 +84,7 @@ class Broker:
             time.sleep(POLL_S)
 
     def stop(self, *, within_s: float = STOPPED_WITHIN_S) -> None:
-        """Ask it to stop (SIGTERM), and kill it when it takes too long; a dead one is left alone."""
+        """Ask it to stop (SIGTERM), kill it when it takes too long; a dead one is left alone."""
         self.ask_to_stop()
         self.wait_stopped(within_s=within_s)
 
@@ -128,7 +128,7 @@ class Broker:
 
 
 def _live_brokers(port: int) -> int:
-    """Ask a broker which brokers live (Metadata, version 1, no topics); 0 when it does not answer."""
+    """Ask which brokers live (Metadata, version 1, no topics); 0 when there is no answer."""
     request = struct.pack(">hhih", 3, 1, 0, -1) + struct.pack(">i", 0)
     with (
         suppress(OSError, struct.error),

@@ -1,6 +1,7 @@
-"""An authority, a server's certificate and a user's password, made by openssl for one broker's life.
+"""An authority, a server's certificate and a user's password, made for one broker's life.
 
-They are throw-away: made anew for each secured broker, in its own folder, readable by its user only.
+They are throw-away: made anew by openssl for each secured broker, in its own folder, which only its
+user can read.
 """
 
 import secrets

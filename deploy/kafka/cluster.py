@@ -166,7 +166,7 @@ def make_archive(java: Java) -> None:
 
 
 def _cluster_id(folder: Path) -> str:
-    """Return the id of the cluster in `folder`; a new one gets a new id, kept for its next start."""
+    """Return the id of the cluster in `folder`; a new one gets one, kept for its next start."""
     kept = folder / "cluster.id"
     with suppress(FileNotFoundError):
         return kept.read_text()

@@ -72,7 +72,7 @@ class Java:
 
 
 def with_kafka(version: str) -> Java:
-    """Return what runs this version of Kafka, fetched if need be; raise CannotStart if it cannot."""
+    """Return what runs this version of Kafka, fetched if need be, or raise CannotStart."""
     path = jars.java()
     folder = jars.fetched(version)
     said = subprocess.run([path, "-version"], capture_output=True, check=True).stderr

@@ -4,7 +4,7 @@ A test shares its broker with others: it names its topics, groups and transactio
 `prefix`, and leaves the broker running as it found it. One that kills, stops or pauses a broker
 starts its own with `started`.
 
-Nothing is skipped: without Java or Maven a test that needs a broker fails, and says what to install.
+Nothing is skipped: without Java or Maven such a test fails, and says what to install.
 """
 
 import re

@@ -29,13 +29,13 @@ async def append(bootstrap: str, topic: str, *values: bytes) -> None:
 
 async def read(bootstrap: str, topic: str) -> list[bytes]:
     """Read all values of the topic's partition, up to its end as it is now."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed")
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     try:
         place = TopicPartition(topic, 0)
         consumer.assign([place])
         end = (await consumer.end_offsets([place]))[place]
-        await consumer.seek_to_beginning(place)
+        consumer.seek(place, 0)
         return [(await consumer.getone()).value for _ in range(end)]
     finally:
         await consumer.stop()
