@@ -204,6 +204,24 @@ class Members:
             worker.start()
         return worker
 
+    def lag(self) -> dict[int, int]:
+        """How many events of each partition are not applied yet, as far as was fetched."""
+        found: dict[int, int] = {}
+        for number, worker in self.workers.items():
+            end = self._app.consumer.highwater(TP(self._topic, number)) or 0
+            found[number] = max(0, end - worker.partition.watermark - 1)
+        return found
+
+    def hold_all(self) -> None:
+        """Fetch nothing more."""
+        if self.assigned_once:
+            self._app.consumer.stop_flow()
+
+    async def commit(self) -> None:
+        """Commit what was acknowledged."""
+        if self.assigned_once:
+            await self._app.consumer.commit()
+
     # ---- what a worker asks of its reader ------------------------------------------------------
 
     def acknowledge(self, mark: Any) -> None:

@@ -216,10 +216,16 @@ def frame_of(value: bytes | None) -> Frame:
 
 
 def frame_order(headers: Headers) -> tuple[str, tuple[int, int]]:
-    """The reply of a frame and its place among the reply's frames, without decoding its text."""
+    """The reply of a frame and its place among the reply's frames, without decoding its text.
+
+    Raises InvalidRecord.
+    """
     named = dict(headers)
-    attempt, _, n = named["order"].partition(b".")
-    return named["reply"].decode(), (int(attempt), int(n))
+    try:
+        attempt, _, n = named["order"].partition(b".")
+        return named["reply"].decode(), (int(attempt), int(n))
+    except (KeyError, ValueError):
+        raise InvalidRecord("frame without its reply or its place in it") from None
 
 
 def delivery_row(delivery: Delivery, *, partition: int) -> Row:
