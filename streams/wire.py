@@ -10,6 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from adapters.kafka.records import Fetched as Fetched
+from adapters.kafka.records import Headers as Headers
+from adapters.kafka.records import Row as Row
 from engine import codec
 from engine.effects import Effect, IntentRequest, ModelRequest, RunnerRequest, SkillRequest
 from engine.errors import InvalidRecord
@@ -22,30 +25,6 @@ from streams.sessions import Order, first_due
 from streams.topics import T
 
 R = TypeVar("R")
-Headers = tuple[tuple[str, bytes], ...]
-
-
-class Row(NamedTuple):
-    """A record on its way to a topic. `partition` None: by the key, murmur2."""
-
-    topic: T
-    key: bytes
-    value: bytes | None
-    headers: Headers = ()
-    partition: int | None = None
-
-
-class Fetched(NamedTuple):
-    """A record as a topic holds it. `timestamp_ms`: the broker's, where the topic says so."""
-
-    topic: T
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes
-    value: bytes | None
-    headers: Headers = ()
-
 
 # ---- conversation.sessions -----------------------------------------------------------------------
 
@@ -160,7 +139,7 @@ REQUEST_TOPICS: Mapping[type, T] = {
     SkillRequest: T.SKILL,
     IntentRequest: T.INTENT,
 }
-_REQUESTS: Mapping[T, msgspec.json.Decoder[Any]] = {
+_REQUESTS: Mapping[str, msgspec.json.Decoder[Any]] = {
     topic: msgspec.json.Decoder(kind) for kind, topic in REQUEST_TOPICS.items()
 }
 
