@@ -54,10 +54,9 @@ class Frames:
     async def run(self) -> None:
         """Follow until cancelled. What streamed while the brokers were away is not shown."""
         while True:
-            tail = Tail(self._settings, T.FRAMES, committed=False)
+            tail = Tail(self._settings, T.FRAMES, committed=False, everything=True)
             try:
                 await tail.start()
-                await tail.follow_all()
                 self.fault = ""
                 while True:
                     self.take(await tail.fetch(within_ms=POLL_MS))
