@@ -9,21 +9,25 @@ What it never does: read the log of record, or tell anybody what the topics do n
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
 
 from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.continued import cluster_id
 from engine.crash_points import CrashPoint
-from engine.errors import Refused, Unavailable, trace_of
-from engine.ports import Append, Channel, DeadLetter, Frame, Line, SessionView
+from engine.errors import EngineError, Refused, Unavailable, trace_of
+from engine.ports import Append, Channel, DeadLetter, Line, SessionView
 from streams import ingress
 from streams.cluster.following import Following
 from streams.cluster.frames import Frames
 from streams.cluster.gateway_metrics import GatewayMetrics
 from streams.cluster.letters import Letters
 from streams.cluster.read_model import News, ReadModel
+from streams.embedded.crash_marks import nowhere
 from streams.gateway import NOT_KNOWN, ChannelGateway
 from streams.host_state import HandedOver, HostState
 from streams.ingress import Ingress, Taken
@@ -38,34 +42,40 @@ RECENT_MAX = 10_000
 UP_TO_DATE_WITHIN_S = 2.0
 """A read model that is further behind says that it cannot tell, not that there is nothing."""
 TIDY_EVERY_S = 10.0
+AGAIN_S = 0.5
 
 
 class Appends(Protocol):
-    """What the gateway needs of `adapters.kafka.appender.Appender`."""
+    """What the gateway needs of its process's `adapters.kafka.appender.Appender`."""
 
     fault: str
 
-    async def start(self) -> None: ...
-    async def stop(self) -> None: ...
     async def append(self, append: Append) -> object: ...
     def now_ms(self) -> int: ...
 
 
+class _Open(NamedTuple):
+    """What there is once the brokers were reached."""
+
+    model: ReadModel
+    following: Following
+    frames: Frames
+
+
 @dataclass(frozen=True, kw_only=True)
 class GatewayParts:
-    """What a gateway is made of. `flow`: the configured one, as people are told it."""
+    """What a gateway is made of. The appender is the process's, which starts and stops it.
+
+    `file`: of the read model; None: in memory. `flow`: the configured one, as people are told it.
+    """
 
     kafka: KafkaSettings
-    model: ReadModel
     appender: Appends
     channel: Channel
-    routes: Ingress
+    routes: Callable[[Callable[[str], bool]], Ingress]
     metrics: GatewayMetrics
+    file: Path | None = None
     flow: str = ""
-
-
-def nowhere(point: CrashPoint, things: int) -> None:
-    """What it does at its crash points when nobody looks."""
 
 
 class ClusterGateway:
@@ -75,98 +85,130 @@ class ClusterGateway:
     (`ready` is empty then). `stop` takes nothing more in and waits for what is being appended.
     """
 
+    name = "ingress"
+
     def __init__(self, parts: GatewayParts) -> None:
         self._parts = parts
-        self._model, self._channel = parts.model, parts.channel
-        self._appender, self._ingress = parts.appender, parts.routes
-        account = (parts.channel.kind, parts.channel.account)
-        self._frames = Frames(parts.kafka, parts.model, account=account, show=self._show)
-        self._following = Following(parts.kafka, parts.model, heard=self._heard)
+        self._channel, self._appender = parts.channel, parts.appender
+        self._prefix = f"{parts.channel.kind}:{parts.channel.account}:"
+        self._ingress = parts.routes(lambda session_id: self._model.knows(session_id))
         self._letters = Letters(parts.kafka)
+        self._open: _Open | None = None
         self._recent: OrderedDict[str, asyncio.Future[object]] = OrderedDict()
         self._written_in: OrderedDict[str, None] = OrderedDict()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._ends: asyncio.Future[None] | None = None
         self._started_ms = 0
         self._sessions = 0
-        self._fault = "starting"
+        self._fault = "connecting"
         self.at: Callable[[CrashPoint, int], None] = nowhere
 
     # ---- life ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Connect and begin to catch up. Raises Unavailable while the brokers are away."""
-        await self._appender.start()
-        self._started_ms = self._appender.now_ms()
-        for work in (self._following.run(), self._frames.run(), self._open(), self._tidy()):
-            task = asyncio.create_task(work)
-            task.add_done_callback(self._ended)
-            self._tasks.append(task)
+        """Begin. It connects when the brokers are there; `ready` says when people are taken in."""
+        self._ends = asyncio.get_running_loop().create_future()
+        self._started_ms = self.now_ms()
+        self._task = asyncio.create_task(self._run(), name=self.name)
 
-    async def stop(self, drain_s: float) -> None:
+    async def stop(self, *, drain_s: float) -> None:
         """Take nothing more in; wait at most `drain_s` for what is being appended; let go."""
         self._fault = "stopping"
         await self._channel.close()
         waiting = [future for future in self._recent.values() if not future.done()]
         if waiting:
             await asyncio.wait(waiting, timeout=drain_s)
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._appender.stop()
-        self._model.close()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._open is not None:
+            self._open.model.close()
+        if self._ends is not None and not self._ends.done():
+            self._ends.set_result(None)
 
     async def failed(self) -> None:
-        """Returns when a loop has ended by a bug; `ready` says so."""
-        if self._tasks:
-            await asyncio.wait(self._tasks[:2], return_when=asyncio.FIRST_COMPLETED)
+        """Return when it was stopped. Raises what ended it before."""
+        assert self._ends is not None, "start it first"
+        await asyncio.shield(self._ends)
 
     @property
     def ready(self) -> str:
         """Why nobody is taken in just now; empty where people are."""
-        return self._fault or self._following.fault or self._frames.fault or self._appender.fault
+        if self._fault or self._open is None:
+            return self._fault
+        return self._open.following.fault or self._open.frames.fault or self._appender.fault
 
     @property
     def progressed_ms(self) -> int:
         """When the slower of the two loops last went round, by the monotonic clock."""
-        return min(self._following.progressed_ms, self._frames.progressed_ms)
+        if self._open is None:
+            return time.monotonic_ns() // 1_000_000
+        return min(self._open.following.progressed_ms, self._open.frames.progressed_ms)
 
-    async def _open(self) -> None:
-        await self._following.begun.wait()
-        if self._fault == "starting":
-            self._fault = ""
-            await self._channel.start(ChannelGateway(self, self._ingress))
+    async def _run(self) -> None:
+        assert self._ends is not None
+        try:
+            opened = self._open = await self._opened()
+            async with asyncio.TaskGroup() as loops:
+                loops.create_task(opened.following.run())
+                loops.create_task(opened.frames.run())
+                loops.create_task(self._tidy(opened))
+                await opened.following.begun.wait()
+                self._fault = self._fault if self._fault == "stopping" else ""
+                await self._channel.start(ChannelGateway(self, self._ingress))
+        except Exception as error:
+            first = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+            told = str(first) if isinstance(first, EngineError) else trace_of(first)
+            log.critical("the gateway cannot go on: %s", told)
+            self._fault = "broken, and about to be restarted"
+            self._ends.set_exception(first)
+            self._ends.exception()  # whoever asks is told; nobody has to ask
 
-    async def _tidy(self) -> None:
-        """Let old rows go, and count what is too dear to count when somebody asks."""
+    async def _opened(self) -> "_Open":
+        """The read model and what fills it, once the brokers are there."""
+        kafka = self._parts.kafka
         while True:
             try:
-                self._model.prune(self.now_ms())
-                self._sessions, _ = self._model.counts()
-                await self._following.look_at_the_end()
+                installation = f"{await cluster_id(kafka)}/{kafka.prefix}"
+                break
+            except Unavailable as error:
+                if self._fault != "stopping":
+                    self._fault = str(error)
+                await asyncio.sleep(AGAIN_S)
+        model = ReadModel(self._parts.file, installation=installation)
+        account = (self._channel.kind, self._channel.account)
+        return _Open(
+            model,
+            Following(kafka, model, heard=self._heard),
+            Frames(kafka, model, account=account, show=self._channel.show),
+        )
+
+    async def _tidy(self, opened: "_Open") -> None:
+        """Let old rows go, and count what is too dear to count when somebody asks."""
+        model, following, frames = opened
+        while True:
+            try:
+                model.prune(self.now_ms())
+                self._sessions = model.count()
+                await following.look_at_the_end()
                 await self._letters.look()
             except Unavailable as error:
                 log.info("not tidied just now: %s", error)
             self._parts.metrics.tell(
                 sessions=self._sessions,
-                lag=self._following.lag,
-                unread=self._following.unread,
-                shown=self._frames.shown,
-                dropped=self._frames.dropped,
+                lag=following.lag,
+                unread=following.unread,
+                shown=frames.shown,
+                dropped=frames.dropped,
             )
-            await asyncio.sleep(TIDY_EVERY_S if self._following.begun.is_set() else 1.0)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._fault = "broken, and about to be restarted"
-            log.critical("the gateway died, the process must be restarted: %s", trace_of(error))
+            await asyncio.sleep(TIDY_EVERY_S)
 
     # ---- told by the topics --------------------------------------------------------------------
 
     def _heard(self, news: News) -> None:
         """Show what is in the model now to whoever looks."""
-        self._frames.heard(news)
+        assert self._open is not None
+        self._open.frames.heard(news)
         self._parts.metrics.heard(news)
         channel = self._channel
         if lines := [line for line in news.lines if self._is_ours(line.session_id)]:
@@ -175,11 +217,8 @@ class ClusterGateway:
             if self._is_ours(view.session_id) and channel.follows(view.session_id):
                 channel.stepped(self._seen(view))
 
-    def _show(self, frame: Frame) -> None:
-        self._channel.show(frame)
-
     def _is_ours(self, session_id: str) -> bool:
-        return session_id.startswith(f"{self._channel.kind}:{self._channel.account}:")
+        return session_id.startswith(self._prefix)
 
     def _seen(self, view: View) -> SessionView:
         return SessionView(
@@ -187,7 +226,7 @@ class ClusterGateway:
             state=view.state,
             busy=view.busy,
             person=view.handed_over is not None,
-            frames=self._frames.of(view.session_id),
+            frames=self._open.frames.of(view.session_id) if self._open is not None else (),
             replies=view.replies,
         )
 
@@ -230,6 +269,12 @@ class ClusterGateway:
         if done.cancelled() or done.exception() is not None:
             self._recent.pop(event_id, None)
 
+    @property
+    def _model(self) -> ReadModel:
+        if self._open is None:
+            raise Unavailable(f"the assistant is not ready: {self._fault}")
+        return self._open.model
+
     def _require_running(self) -> None:
         """Raises Unavailable where nothing is taken in just now."""
         if reason := self.ready:
@@ -253,7 +298,10 @@ class ClusterGateway:
             raise Refused(NOT_KNOWN)
 
     async def _be_up_to_date(self) -> None:
-        if not await self._following.reached_the_end(within_s=UP_TO_DATE_WITHIN_S):
+        opened = self._open
+        if opened is None or not await opened.following.reached_the_end(
+            within_s=UP_TO_DATE_WITHIN_S
+        ):
             raise Unavailable("the assistant is behind with reading: try again", retry_after_ms=500)
 
     # ---- the HTTP app's Host ---------------------------------------------------------------------
@@ -267,8 +315,8 @@ class ClusterGateway:
             flow=self._parts.flow,
             started_ms=self._started_ms,
             sessions=self._sessions,
-            events=self._following.records,
-            lag=self._following.lag,
+            events=0 if self._open is None else self._open.following.records,
+            lag=0 if self._open is None else self._open.following.lag,
             undelivered=0,
             dead_letters=self._letters.count,
         )
