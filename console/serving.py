@@ -103,7 +103,8 @@ async def _start(
     bound: socket.socket | None = None
     try:
         server = _server(settings, engine)
-        bound = bound_socket(settings)  # before anything is started: an address in use is told at once
+        # Before anything is started: an address in use is told at once.
+        bound = bound_socket(settings)
         await engine.start()
     except BaseException:
         if bound is not None:
@@ -187,7 +188,7 @@ def bound_socket(settings: Settings) -> socket.socket:
 
 
 def url_of(bound: socket.socket) -> str:
-    """What a browser here takes to get there."""
+    """Where somebody on this machine finds what listens there."""
     host, port = bound.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 

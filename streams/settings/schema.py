@@ -160,7 +160,8 @@ class Kafka(Section, frozen=True):
     `prefix`: before each topic's name, one for each installation. `instance`: this process, kept
     over its restarts. `partitions`: chosen once; another number would part sessions from their
     past. `keys_file`: the pseudonym and cookie keys, as `keys.json` of a data directory has them:
-    the same for all processes that take messages in.
+    the same for all processes that take messages in. `read_model`: where such a process keeps what
+    it read of all conversations; it can be read again.
     """
 
     brokers: tuple[Broker, ...] = ()
@@ -176,6 +177,7 @@ class Kafka(Section, frozen=True):
     username: str = ""
     password: Secret | None = None
     keys_file: Path | None = None
+    read_model: Literal["file", "memory"] = "file"
 
 
 class RateLimit(Section, frozen=True):
