@@ -18,6 +18,8 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import faust
@@ -268,6 +270,8 @@ def sessions_app(
         broker=[URL(f"kafka://{one}") for one in kafka.brokers.split(",")],
         broker_credentials=_credentials(kafka),
         store="memory://",
+        # It makes one, though nothing is ever written to it; the working directory may be nobody's.
+        datadir=str(Path(gettempdir()) / "ai-assistant-faust"),
         broker_commit_interval=1.0,
         broker_max_poll_interval=POLL_NEVER_S,
         broker_max_poll_records=2_000,

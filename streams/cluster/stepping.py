@@ -24,7 +24,7 @@ from streams.embedded.clock import wall_ms
 from streams.embedded.crash_marks import nowhere
 from streams.faust_app import GROUP, Members, die, sessions_app
 from streams.partition import Partition
-from streams.partition_worker import PartitionWorker
+from streams.partition_worker import Bounds, PartitionWorker
 from streams.topics import T
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Stepping(Role):
             reader=members,
             watched=self._metrics,
             now_ms=wall_ms,
-            batch_max=self._batch_max,
+            bounds=Bounds(batch_max=self._batch_max),
         )
         worker.at = lambda point, n: self.at(point, n)
         return worker
