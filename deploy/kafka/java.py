@@ -43,7 +43,7 @@ class Java:
     def run(self, arguments: list[str]) -> None:
         """Run one of Kafka's tools to its end; raise with what it said when it fails."""
         done = subprocess.run(
-            [self.path, *QUICK_START, *LOGGING, *arguments],
+            [self.path, *self._archived(), *QUICK_START, *LOGGING, *arguments],
             env=self._environment(),
             capture_output=True,
             text=True,
