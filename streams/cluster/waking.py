@@ -83,6 +83,10 @@ class Waking(Role):
         self._metrics.in_hand.labels(self.name).set(self.waiting)
         self._metrics.lag.labels(self.name).set(self._queue.lag())
 
+    def _not_yet(self) -> str:
+        waiting = sorted(p for p, owned in self._owned.items() if not owned.is_read)
+        return f"reading the deadlines of partitions {waiting}" if waiting else ""
+
     # ---- rows ---------------------------------------------------------------------------------
 
     def _moved(self, new: frozenset[int], gone: frozenset[int]) -> None:

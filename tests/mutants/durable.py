@@ -36,9 +36,11 @@ MUTANTS = (
         says="What the platform took is not written down.",
         law="§4 law 8, §10: called, then receipted",
         file=PIPELINE,
-        old="        decided.deliveries[delivery.reply_id] = delivery\n        if event is not None:\n",
+        old="        decided.deliveries[delivery.reply_id] = delivery\n"
+        "        if event is not None:\n",
         new='        if delivery.state != "sent":\n'
-        "            decided.deliveries[delivery.reply_id] = delivery\n        if event is not None:\n",
+        "            decided.deliveries[delivery.reply_id] = delivery\n"
+        "        if event is not None:\n",
     ),
     Mutant(
         name="failed-reply-not-told",
