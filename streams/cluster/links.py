@@ -11,7 +11,7 @@ def kafka_settings(settings: Settings) -> KafkaSettings:
     kafka = settings.kafka
     if not kafka.brokers:
         raise Refused(
-            "no brokers are set: AI_ASSISTANT_KAFKA__BROKERS=host:port, or the setting kafka.brokers"
+            "no brokers are set: AI_ASSISTANT_KAFKA__BROKERS=host:port, or kafka.brokers in a file"
         )
     return KafkaSettings(
         brokers=",".join(kafka.brokers),
