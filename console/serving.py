@@ -103,9 +103,8 @@ async def _start(
     bound: socket.socket | None = None
     try:
         server = _server(settings, engine)
-        bound = bound_socket(
-            settings
-        )  # before anything is started: an address in use is told at once
+        # Before anything is started: an address in use is told at once.
+        bound = bound_socket(settings)
         await engine.start()
     except BaseException:
         if bound is not None:

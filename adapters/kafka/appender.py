@@ -189,7 +189,7 @@ class Appender:
         self._look(record.timestamp, sent_ms=sent_ms)
 
     def _look(self, taken_ms: int, *, sent_ms: int) -> None:
-        """The broker took a record at `taken_ms`; by our clock that was between `sent_ms` and now."""
+        """The broker took a record at `taken_ms`; by our clock, between `sent_ms` and now."""
         self.skew_ms = max(0, sent_ms - taken_ms) + min(0, self.now_ms() - taken_ms)
         is_off = abs(self.skew_ms) > CLOCK_SKEW_MAX_MS
         if is_off:

@@ -4,6 +4,7 @@ Clients come from here unstarted. What aiokafka raises becomes, in `told`, what 
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -37,6 +38,10 @@ RETRY_BACKOFF_MS = 10
 REQUEST_TIMEOUT_MS = 30_000
 FETCH_WAIT_MS = 500
 STOP_WITHIN_S = 2.0
+
+# What it has to say comes as errors, which `told` tells; its log repeats each of its retries, a
+# hundred times a second while a broker is away.
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 _FORBIDDEN = (
     ClusterAuthorizationFailedError,

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 
 from adapters.kafka.clients import KafkaSettings, ended, producer_of, told
 from adapters.kafka.records import Row
-from engine.errors import EngineError
+from engine.errors import EngineError, trace_of
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,9 @@ class NewestSender:
             except EngineError as error:
                 log.warning("frames are not shown just now: %s", error)
                 await asyncio.sleep(RETRY_S)
+            except Exception as error:  # they are not worth the process
+                log.error("frames are not shown just now: %s", trace_of(error))
+                await asyncio.sleep(RETRY_S)
             finally:
                 await ended(producer)
 
@@ -69,7 +72,7 @@ class NewestSender:
                     value=row.value,
                     key=row.key,
                     partition=row.partition,
-                    headers=row.headers,
+                    headers=list(row.headers),
                 )
                 for row in rows.values()
             ]

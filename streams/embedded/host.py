@@ -34,11 +34,11 @@ from streams import ingress
 from streams.embedded.channels import Channels, Pump
 from streams.embedded.clock import HostClock
 from streams.embedded.crash_marks import nowhere
-from streams.embedded.handed_over import HandedOverSessions
 from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
-from streams.embedded.pipeline import Called, Decided, Pipeline, in_a_persons_hands
+from streams.embedded.pipeline import Called, Decided, Pipeline
 from streams.gateway import NOT_KNOWN, ChannelGateway
+from streams.handed_over import HandedOverSessions, in_a_persons_hands
 from streams.host_state import HandedOver, HostState
 from streams.ingress import Ingress, Taken
 
