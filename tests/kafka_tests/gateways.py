@@ -17,7 +17,9 @@ from prometheus_client import CollectorRegistry
 from adapters.kafka.clients import KafkaSettings, producer_of
 from adapters.kafka.records import Row
 from adapters.kafka.transactions import Transactions
-from console.serving_gateway import served
+from console.http.app import Parts, make_app
+from console.http.serve import Server, config
+from console.serving import bound_socket, url_of
 from engine import codec
 from engine.events import Event
 from engine.ids import derive
@@ -150,6 +152,26 @@ def settings_of(kafka: KafkaSettings, folder: Path, *, name: str = "ingress-0") 
         "AI_ASSISTANT_OPERATORS__TOKEN": TOKEN,
     }
     return load(folder, env)
+
+
+@asynccontextmanager
+async def served(
+    settings: Settings, role: GatewayRole, *, registry: CollectorRegistry
+) -> AsyncIterator[str]:
+    """The app in front of a gateway, from before it is ready; its address."""
+    parts = Parts(
+        host=role.gateway, chat=role.webchat, token=role.token.reveal(), registry=registry
+    )
+    bound = bound_socket(settings)
+    bind = settings.server
+    server = Server(config(make_app(parts), host=bind.host, port=bind.port, drain_s=1))
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    try:
+        yield url_of(bound)
+    finally:
+        server.should_exit = True
+        await serving
+        bound.close()
 
 
 @asynccontextmanager
