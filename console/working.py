@@ -21,6 +21,7 @@ from console.invocation import code_of
 from console.serving import bound_socket, calm_collector, url_of
 from engine.errors import EngineError, Unavailable
 from streams.cluster.assemble import Assembled, assemble_worker
+from streams.cluster.links import shared_token
 from streams.embedded.clock import wall_ms
 from streams.embedded.metrics import own_version
 from streams.host_state import HostState
@@ -149,7 +150,7 @@ def _server(settings: Settings, assembled: Assembled, worker: Worker) -> Server:
             Parts(
                 host=gateway.gateway,
                 chat=gateway.webchat,
-                token=gateway.token.reveal(),
+                token=shared_token(settings).reveal(),
                 registry=assembled.registry,
                 origins=settings.webchat.origins,
                 state=worker.state,

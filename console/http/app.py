@@ -25,7 +25,7 @@ from adapters.channels.webchat_wire import ErrorFrame, Ident, fault, read_hello
 from console.http.answers import answer, answer_errors, read
 from console.http.guard import COOKIE, SIGNED_IN_S, Guard, OperatorToken
 from console.http.host import Host
-from streams.host_state import HandedOver
+from streams.host_state import HandedOver, HostState
 
 PAGES = Path(__file__).parent.parent / "pages"
 

@@ -10,9 +10,7 @@ def kafka_settings(settings: Settings) -> KafkaSettings:
     """How the brokers are reached. Raises Refused where none are set."""
     kafka = settings.kafka
     if not kafka.brokers:
-        raise Refused(
-            "no brokers are set: AI_ASSISTANT_KAFKA__BROKERS=host:port, or kafka.brokers in a file"
-        )
+        raise Refused("no brokers are set: AI_ASSISTANT_KAFKA__BROKERS=host:port, or kafka.brokers")
     return KafkaSettings(
         brokers=",".join(kafka.brokers),
         prefix=kafka.prefix,

@@ -51,7 +51,7 @@ class SteppingMetrics:
         )
         self._partitions = Gauge("assistant_partitions", "Partitions here", registry=registry)
         self._recovery = Histogram(
-            "assistant_recovery_seconds",
+            "assistant_partition_recovery_seconds",
             "From the claim of a partition until it is recovered",
             buckets=(0.1, 0.25, 0.5, 1, 2, 5, 15, 60),
             registry=registry,

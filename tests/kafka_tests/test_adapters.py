@@ -3,8 +3,6 @@
 import asyncio
 
 import pytest
-from deploy.kafka.cluster import Cluster
-from tests.kafka_tests.conftest import started
 
 from adapters.kafka.admin import create_topics, describe_topics
 from adapters.kafka.appender import Appender
@@ -14,11 +12,13 @@ from adapters.kafka.reading import Tail, read_partition
 from adapters.kafka.records import Fetched, Row
 from adapters.kafka.transactions import Transactions
 from adapters.kafka.work import WorkQueue
+from deploy.kafka.cluster import Cluster
 from engine.errors import Conflict, Unavailable
 from engine.limits import CLOCK_SKEW_MAX_MS
 from engine.ports import Append
 from streams.embedded.clock import MachineClock
 from streams.topics import BY_NAME, T
+from tests.kafka_tests.conftest import started
 from tests.kafka_tests.installation import appending, everything, installed, written
 
 
