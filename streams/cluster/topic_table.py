@@ -61,7 +61,7 @@ async def create(settings: KafkaSettings, kafka: Kafka) -> list[str]:
 
 async def described(settings: KafkaSettings, kafka: Kafka) -> dict[str, Found]:
     """The topics as the brokers have them. Raises Unavailable."""
-    settings_of = {topic.name: list(wanted(topic, kafka).config) for topic in TOPICS}
+    settings_of = {str(topic.name): list(wanted(topic, kafka).config) for topic in TOPICS}
     return await describe_topics(settings, settings_of)
 
 
