@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from aiokafka.partitioner import murmur2
 from prometheus_client import CollectorRegistry
 
 from adapters.kafka.clients import KafkaSettings, producer_of
+from adapters.kafka.partitions import partition_of
 from adapters.kafka.records import Row
 from adapters.kafka.transactions import Transactions
 from console.http.app import Parts, make_app
@@ -33,10 +33,6 @@ from streams.wire import Said, View, frame_row, outbox_row
 from tests.kafka_tests.installation import PARTITIONS, appending, everything
 
 TOKEN = "a-token-that-only-tests-use"
-
-
-def partition_of(session_id: str) -> int:
-    return int((murmur2(session_id.encode()) & 0x7FFFFFFF) % PARTITIONS)
 
 
 class Sessions:
@@ -64,7 +60,7 @@ class Sessions:
         rows: list[Row] = []
         for one in shown:
             session_id = one.session_id if isinstance(one, View) else one.line.session_id
-            rows.append(outbox_row(one, partition=partition_of(session_id)))
+            rows.append(outbox_row(one, partition=partition_of(session_id.encode(), PARTITIONS)))
         await self._transactions.write(rows)
 
     def line(self, session_id: str, text: str, *, line_id: str = "", author: str = "bot") -> Said:
