@@ -1,7 +1,7 @@
 """The Faust app of the sessions role: group membership, fetching, acknowledgement. All of Faust.
 
 Between `conversation.events` and the partition workers. Started by `ai-assistant worker --role
-sessions`, or by `faust -A streams.faust_app worker --without-web`. It never looks into an event.
+sessions`, or by `faust -A streams.faust_app worker`. It never looks into an event.
 
 Faust delivers events one by one, at 100 to 200 µs each; its consumer here hands the agent *one
 batch for each partition and fetch*, at 8 to 10. That needs names that Faust does not promise:
@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import faust
@@ -310,3 +311,19 @@ def _credentials(kafka: KafkaSettings) -> Any:
             ssl_context=context,
         )
     return None if context is None else faust.SSLCredentials(context)
+
+
+@cache
+def _app_of_environment() -> faust.App:
+    from streams.cluster.assemble import stepping_of_environment
+
+    role = stepping_of_environment(os.environ)
+    role.app.task(role.beside)
+    return role.app
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, for `faust -A streams.faust_app worker`, by the settings of the environment."""
+    if name == "app":
+        return _app_of_environment()
+    raise AttributeError(name)

@@ -29,7 +29,7 @@ from streams.embedded.assemble import (
 )
 from streams.embedded.clock import MachineClock
 from streams.embedded.performers import Performers
-from streams.settings import Settings
+from streams.settings import Settings, load
 from streams.topics import T
 
 ROLES = ("ingress", "sessions", "model", "skill", "egress", "clock")
@@ -64,6 +64,11 @@ def assemble_worker(
     )
 
 
+def stepping_of_environment(env: Mapping[str, str]) -> Stepping:
+    """The role sessions, for Faust's own command line. Raises Refused with what is wrong."""
+    return _Wiring(load(None, env), env).stepping()
+
+
 class _Wiring:
     """What the roles of one process share."""
 
@@ -84,20 +89,24 @@ class _Wiring:
         """One of them but ingress."""
         match name:
             case "sessions":
-                return Stepping(
-                    self._kafka,
-                    instance=self._instance,
-                    build=flow_of,
-                    outbox=OUTBOX_CHANNELS,
-                    metrics=SteppingMetrics(self.registry),
-                    batch_max=self._settings.engine.batch_events_max,
-                )
+                return self.stepping()
             case "model":
                 return self._performing(T.MODEL)
             case "skill":
                 return self._performing(T.SKILL)
             case _:
                 raise Refused(f"there is no role {name!r}: {', '.join(ROLES)}")
+
+    def stepping(self) -> Stepping:
+        """The one that decides."""
+        return Stepping(
+            self._kafka,
+            instance=self._instance,
+            build=flow_of,
+            outbox=OUTBOX_CHANNELS,
+            metrics=SteppingMetrics(self.registry),
+            batch_max=self._settings.engine.batch_events_max,
+        )
 
     def _performing(self, topic: T) -> Performing:
         settings = self._settings

@@ -7,7 +7,6 @@ next owner begins with what is durable.
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -60,11 +59,11 @@ class Stepping(Role):
         self._outbox = outbox
         self._metrics = metrics
         self._batch_max = batch_max
-        self._app, self._members = sessions_app(kafka, instance=instance, make=self._worker)
+        self.app, self._members = sessions_app(kafka, instance=instance, make=self._worker)
         self._shown = LastShown()
         self._frames = Tail(kafka, T.FRAMES, committed=False)
         self._follows: frozenset[int] = frozenset()
-        self._listener: asyncio.Task[None] | None = None
+        self._beside: asyncio.Task[None] | None = None
         self.at: Callable[[CrashPoint, int], None] = nowhere
 
     def _worker(self, number: int, members: Members) -> PartitionWorker:
@@ -85,10 +84,8 @@ class Stepping(Role):
     # ---- life ----------------------------------------------------------------------------------
 
     async def _connect(self) -> None:
-        _watch(self._metrics)
-        await self._until_there(self._frames.start)
-        self._listener = asyncio.create_task(self._listen(), name="sessions-frames")
-        await self._app.start()
+        self._beside = asyncio.create_task(self.beside(), name="sessions-beside")
+        await self.app.start()
 
     async def _turn(self) -> None:
         await asyncio.sleep(LOOK_MS / 1_000)
@@ -107,23 +104,26 @@ class Stepping(Role):
             await asyncio.sleep(0.01)
 
     async def _let_go(self) -> None:
-        if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.wait([self._listener])
+        if self._beside is not None:
+            self._beside.cancel()
+            await asyncio.wait([self._beside])
         await self._members.commit()
         # One with a name of its own is expected back: leaving would move its partitions twice.
         if not self._is_static:
             try:
                 async with asyncio.timeout(LEAVE_WITHIN_S):
-                    await self._app.stop()
+                    await self.app.stop()
             except TimeoutError:
                 log.warning("Faust does not end in order: the process ends all the same")
         await self._frames.stop()
 
     # ---- frames --------------------------------------------------------------------------------
 
-    async def _listen(self) -> None:
-        """Keep up with the frames of our partitions: of use, never needed."""
+    async def beside(self) -> None:
+        """What runs beside the app until it is cancelled: a watch over steps that do not end, and
+        the frames of our partitions, which are of use and never needed."""
+        _watch(self._metrics)
+        await self._until_there(self._frames.start)
         while True:
             try:
                 owned = frozenset(self._members.workers)
@@ -153,8 +153,3 @@ def _watch(metrics: SteppingMetrics) -> None:
                 )
 
     threading.Thread(target=look, name="watch", daemon=True).start()
-
-
-def exit_now(code: int = 0) -> None:
-    """The end of a process that has let go: what Faust still has running would take seconds."""
-    os._exit(code)
