@@ -89,14 +89,14 @@ class Stepping(Role):
 
     async def _turn(self) -> None:
         await asyncio.sleep(LOOK_MS / 1_000)
-        workers = self._members.workers
-        if not self._members.assigned_once:
-            self.ready = "joining the group"
-        elif late := sorted(n for n, worker in workers.items() if not worker.ready):
-            self.ready = f"recovering partitions {', '.join(map(str, late))}"
-        else:
-            self.ready = ""
         self._metrics.looked(self._members.lag())
+
+    def _not_yet(self) -> str:
+        if not self._members.assigned_once:
+            return "joining the group"
+        workers = self._members.workers
+        late = sorted(number for number, worker in workers.items() if not worker.ready)
+        return f"recovering partitions {', '.join(map(str, late))}" if late else ""
 
     async def _drained(self) -> None:
         self._members.hold_all()
