@@ -59,7 +59,9 @@ class Stepping(Role):
         self._outbox = outbox
         self._metrics = metrics
         self._batch_max = batch_max
-        self.app, self._members = sessions_app(kafka, instance=instance, make=self._worker)
+        self.app, self._members = sessions_app(
+            kafka, instance=instance, make=self._worker, heard=metrics
+        )
         self._shown = LastShown()
         self._frames = Tail(kafka, T.FRAMES, committed=False)
         self._follows: frozenset[int] = frozenset()
