@@ -50,7 +50,7 @@ bench: install  ## measure a turn (4 minutes); PEERS=1 installs other systems an
 crash: install  ## kill the engine N times at random instants and judge by what clients saw
 	@$(BIN)/python -m tests.crash --kills $(N)
 
-mutants: install  ## seed known defects into copies of the code: the test kit has to find them (half an hour)
+mutants: install  ## seed known defects into copies of the code: the test kit has to find them (an hour)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 clean:  ## remove .venv and what tools left; data and the compiled llama.cpp wheel are kept

@@ -110,8 +110,8 @@ MUTANTS = (
         says="A frame shows words that no model said.",
         law="§9: a frame is the text so far",
         file=RUNNERS,
-        old="        return Frame(\n",
-        new="        text = 'someone else: ' + text\n        return Frame(\n",
+        old="            text=shown,\n",
+        new='            text="someone else: " + shown,\n',
     ),
     Mutant(
         name="last-letter-lost",
