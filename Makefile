@@ -52,7 +52,7 @@ bench: install  ## measure a turn (4 minutes); PEERS=1 installs other systems an
 crash: install  ## kill the engine N times at random instants and judge by what clients saw
 	@$(BIN)/python -m tests.crash --kills $(N)
 
-mutants: install  ## seed known defects into copies of the code: the test kit has to find them (half an hour)
+mutants: install  ## seed known defects into copies of the code: the test kit has to find them (an hour)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 kafka: install $(STAMPS)/kafka-$(KAFKA)  ## start one Kafka broker on PORT (9092), Ctrl-C stops it; data in data/kafka

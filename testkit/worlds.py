@@ -5,13 +5,13 @@ on a real log. The judges (`testkit.laws`) see only the `Evidence`: what clients
 platform was asked, and what the logs hold.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from engine.effects import RunnerRequest
 from engine.flow import Flow
-from engine.ports import DeadLetter, Delivery, LogRecord, StepRow
+from engine.ports import DeadLetter, Delivery, Line, LogRecord, StepRow
 from testkit.stimuli import AnyStimulus
 
 
@@ -92,7 +92,8 @@ class Called:
     time, which differs between owners; `platform_ms`: the platform's own clock, where it was noted.
     `watermark`: up to which offset the log was stepped then, durably. `fenced`: the caller had lost
     its partition, and could not know it yet. `session_id`: of the person whom the platform was told
-    to deliver to. `refused`: the platform will never take it.
+    to deliver to. `refused`: the platform will never take it. `unsaid`: it took it, and never says
+    so.
     """
 
     at_ms: int
@@ -105,6 +106,7 @@ class Called:
     refused: bool = False
     platform_ms: int | None = None
     fenced: bool = False
+    unsaid: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,10 +124,11 @@ class Received:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Began:
-    """A runner was given this to work on."""
+    """A runner was given this to work on. `fenced`: by who had lost its partition."""
 
     at_ms: int
     request: RunnerRequest
+    fenced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,7 +195,8 @@ class Evidence:
     it happened. `flows`: every flow that was active, by ref as text. `idempotent`: whether the
     platform recognises a repeated reply id; `limit`: the account's (max requests, period ms).
     `faults_end_ms`: log time after the last fault and user message, `resting_ms`: from when on all
-    work ends well, `rested_ms`: at rest; None while the world is not at rest.
+    work ends well, `rested_ms`: at rest; None while the world is not at rest. `lines`: those of
+    a session, where the log keeps the outbox of its channel.
     """
 
     logs: Sequence[Logged]
@@ -203,6 +207,7 @@ class Evidence:
     faults_end_ms: int | None = None
     resting_ms: int | None = None
     rested_ms: int | None = None
+    lines: Callable[[str], Sequence[Line]] | None = None
 
 
 class World(Protocol):

@@ -299,8 +299,9 @@ class Cluster:
 
     def began(self, worker: PartitionWorker, request: RunnerRequest) -> None:
         """It is pending until its owner is done with it."""
-        self.seen.append(Began(at_ms=worker.clock.now_ms(), request=request))
-        if self.owners[worker.partition] is worker:
+        fenced = self.owners[worker.partition] is not worker
+        self.seen.append(Began(at_ms=worker.clock.now_ms(), request=request, fenced=fenced))
+        if not fenced:
             self.pending.setdefault(request.effect_id, request)
 
     def said(self, worker: PartitionWorker, effect_id: str, *, text: str, is_all: bool) -> None:
@@ -370,6 +371,7 @@ class Cluster:
                 watermark=self.logs[worker.partition].watermark(0),
                 platform_ms=self.time.now_ms,
                 fenced=self.owners[worker.partition] is not worker,
+                unsaid=answer.is_unsaid,
             )
         )
         if answer.took and answer.is_new:
