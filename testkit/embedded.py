@@ -18,7 +18,7 @@ from engine import codec
 from engine.crash_points import CrashPoint
 from engine.effects import ModelRequest, RunnerRequest
 from engine.errors import Refused, Unavailable
-from engine.events import Outcome, message_id
+from engine.events import Outcome, Redriven
 from engine.flow import Flow
 from engine.session import Session
 from streams import ingress
@@ -196,12 +196,13 @@ class EmbeddedWorld:
             taken = ingress.redriven(letter, operator=OPERATOR, now_ms=now_ms)
         except Refused:  # at once: nothing was asked for
             return
+        again = codec.decode_event(taken.append.value)
         asked = Asked(
             at_ms=now_ms,
-            event_id=taken.append.event_id,
+            event_id=again.id,
             session_id=letter.session_id,
-            what="Redriven",
-            about=message_id(codec.decode_event(letter.value)),
+            what=again.type,
+            about=again.body.of if isinstance(again.body, Redriven) else "",
         )
         self._seen.append(asked)
         await self._until_told(lambda: self._redriven(f"0:{letter.offset}"))

@@ -13,6 +13,7 @@ from engine.events import ClockReached, FlowActivated, FlowRef, MessageReceived,
 from engine.ids import session_of
 from engine.limits import CLOCK_SKEW_MAX_MS, DEATHS_MAX
 from engine.ports import LogRecord
+from streams.ingress import redriven_id
 from testkit.laws.reading import Dialog, Found, Partition, Reading
 from testkit.worlds import Fault
 
@@ -125,10 +126,13 @@ def dead_letters(reading: Reading) -> Iterator[Found]:
 def redriven(reading: Reading) -> Iterator[Found]:
     """A letter is marked as taken again together with the event that takes it (design 11)."""
     for partition in reading.partitions:
+        ids = {event.id for event in partition.events.values() if event is not None}
         bodies = [event.body for event in partition.events.values() if event is not None]
         again = {body.of for body in bodies if isinstance(body, Redriven)}
         for offset, letter in partition.letters.items():
             event = partition.events.get(offset)
+            if letter.redriven_ms is not None and redriven_id(letter) not in ids:
+                yield Found(f"nothing takes letter {offset} again", session_id=letter.session_id)
             if event is None or not isinstance(event.body, MessageReceived | Redriven):
                 continue
             of = event.body.of if isinstance(event.body, Redriven) else event.id

@@ -85,6 +85,7 @@ class Cluster:
         self._later: list[tuple[int, int, PartitionWorker, Delivery | Called]] = []
         self._numbers = count()
         self._owners_before = [0] * setup.partitions
+        self._unwoken: dict[str, int] = {}  # sessions whose wake-up was set aside, and since when
         numbers = range(setup.partitions)
         self.owners = [self._worker(number, number % setup.workers) for number in numbers]
         for owner in self.owners:
@@ -315,6 +316,14 @@ class Cluster:
         if self.owners[worker.partition] is worker:
             self.pending.pop(request.effect_id, None)
             self.finished.append((request, outcome))
+
+    def durable(self, worker: PartitionWorker, decided: Decided) -> None:
+        """A session whose wake-up was set aside has nobody who wakes it, until it is stepped."""
+        for session_id, _ in decided.batch.unwoken:
+            self._unwoken.setdefault(session_id, decided.at_ms)
+        for session_id in [one for one in self._unwoken if one in decided.batch.stepped]:
+            slept_ms = decided.at_ms - self._unwoken.pop(session_id)
+            self.fault(worker.partition, "a wake-up was set aside", lasted_ms=slept_ms)
 
     def committed(self, worker: PartitionWorker, decided: Decided) -> None:
         """Where a zombie is wanted, it loses its partition between a mark and the call."""

@@ -8,7 +8,7 @@ from functools import partial
 
 from engine import codec
 from engine.errors import InvalidRecord, Refused
-from engine.events import Ms, message_id
+from engine.events import ClockReached, Ms, message_id
 from engine.ids import message_event_id
 from engine.limits import MESSAGE_AGE_MAX_MS
 from engine.ports import Incoming
@@ -140,10 +140,12 @@ class People:
             number, letter = letters[i % len(letters)]
             taken = partial(ingress.redriven, letter, operator="op")
             try:
-                about = message_id(codec.decode_event(letter.value))
+                event = codec.decode_event(letter.value)
             except InvalidRecord:
-                about = ""
-            self._ask(number, taken, of=(letter.session_id, "Redriven"), about=about)
+                return  # nobody can take it again
+            is_wake_up = isinstance(event.body, ClockReached)
+            what, about = (event.type, "") if is_wake_up else ("Redriven", message_id(event))
+            self._ask(number, taken, of=(letter.session_id, what), about=about)
 
     def _ask(
         self, number: int, taken: Taking, *, of: tuple[str, str], about: str, text: str = ""

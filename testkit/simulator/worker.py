@@ -61,6 +61,9 @@ class Around(Protocol):
     def said(self, worker: "PartitionWorker", effect_id: str, *, text: str, is_all: bool) -> None:
         """A runner says this much, or ends with it."""
 
+    def durable(self, worker: "PartitionWorker", decided: Decided) -> None:
+        """A batch is durable, and nobody has been told yet."""
+
     def committed(self, worker: "PartitionWorker", decided: Decided) -> None:
         """A batch is durable and acknowledged, and nothing of it performed."""
 
@@ -94,7 +97,7 @@ class PartitionWorker:
     ) -> None:
         self.partition, self.number = partition.number, partition.worker
         self.standing = ""  # the event that is being stepped: who comes next reads it
-        self._from_outside: frozenset[str] = frozenset()
+        self._harmless: frozenset[str] | None = None  # events that kill nobody; None: none does
         self._world = world
         self.clock = HostClock(last_at_ms(partition.store), machine=partition.machine)
         self.pipeline = Pipeline(
@@ -129,11 +132,10 @@ class PartitionWorker:
     def _steps(self, event_id: str) -> None:
         """The event is about to be stepped; none is after the last.
 
-        What kills a process comes from outside. A wake-up that does is not simulated: nothing but a
-        restart would wake its session again.
+        What kills a process comes from outside, or is a wake-up.
         """
         self.standing = event_id
-        if event_id in self._from_outside:
+        if event_id and self._harmless is not None and event_id not in self._harmless:
             self._world.steps(self)
 
     # ---- the pump ------------------------------------------------------------------------------
@@ -156,10 +158,11 @@ class PartitionWorker:
         taken, self.taken = self.taken[:BATCH_MAX], self.taken[BATCH_MAX:]
         called, self.receipts = self.receipts, []
         posts = [post for _, post in taken if post is not None]
-        self._from_outside = frozenset(i.append.event_id for i, post in taken if post is not None)
         if posts:
             self._world.at(self, CrashPoint.BEFORE_APPEND)
+        self._harmless = frozenset(item.append.event_id for item, post in taken if post is None)
         decided = self.pipeline.decide([item for item, _ in taken], called, now_ms=now_ms)
+        self._harmless = None
         if decided.is_empty:
             return True
         if decided.batch.steps:
@@ -170,6 +173,7 @@ class PartitionWorker:
             self._rolled_back(taken, called)
             return True
         self.pipeline.confirm(decided)
+        self._world.durable(self, decided)
         if posts:
             self._world.at(self, CrashPoint.APPEND_ACK)
         for post in posts:

@@ -333,8 +333,9 @@ class Simulator:
             for row in log.waiting():
                 session = codec.decode_session(row.value)
                 due_ms = first_due(session.pending)
-                if due_ms is not None and not _is_at_rest(session):
-                    due.append(max(cluster.time.now_ms, due_ms - ahead_ms))
+                wakes_ms = cluster.owners[number].pipeline.deadlines.wakes_ms(session.id)
+                if wakes_ms is not None and not (_is_at_rest(session) and wakes_ms == due_ms):
+                    due.append(max(cluster.time.now_ms, wakes_ms - ahead_ms))
         return min((at_ms for at_ms in due if at_ms is not None), default=None)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from engine import codec
 from engine.crash_points import CrashPoint
+from engine.events import ClockReached
 from statemachines.assistant import Assistant
 from statemachines.flow import Flow
 from testkit import laws, stimuli
@@ -418,3 +419,27 @@ def test_a_deadly_message_is_set_aside_and_those_that_came_with_it_are_not() -> 
     (letter,) = evidence.logs[0].dead_letters()
     assert "died" in letter.error
     assert len(seen(made, Received)) == 6  # five answers, and a word that one was set aside
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_wake_up_at_which_workers_die_is_set_aside_and_its_session_is_woken_later(
+    asks: bool,
+) -> None:
+    dies = [stimuli.Crash(CrashPoint.STEP_COMMIT) for _ in range(8)]
+    set_aside = 0
+    for seed in range(6):
+        made = Simulator(simulated.assistant("merge"), script=Script(), seed=seed, partitions=1)
+        for act in (SAY, *dies, stimuli.Wait()):  # to the end of its second of settling
+            made.act(act)
+        (log,) = made.evidence().logs
+        letters = log.dead_letters()
+        set_aside += len(letters)
+        for letter in letters:
+            assert isinstance(codec.decode_event(letter.value).body, ClockReached)
+        if asks:  # an operator has it taken again, and need not wait
+            made.act(stimuli.Redrive())
+        evidence = rested(made)
+        assert len(log.dead_letters()) == len(letters)
+        waited_ms = (evidence.rested_ms or 0) - (evidence.resting_ms or 0)
+        assert bool(letters) <= (waited_ms < 1_000 if asks else waited_ms >= 59_000)
+    assert set_aside >= 3
