@@ -63,7 +63,9 @@ class PureWorld:
         self._ended: list[RunnerRequest] = []
         self._runners = Runners("all", calls_max=1_000_000)
         account = Account(idempotent=True)
-        self._egress = Egress({(CHANNEL, ACCOUNT): account}, jitter=lambda: 0.5)
+        self._egress = Egress(
+            {(CHANNEL, ACCOUNT): account}, delivery=self._log.delivery, jitter=lambda: 0.5
+        )
         self._deadlines = Deadlines()
         self._seen: list[Seen] = []
         self._last_ms = self.now_ms

@@ -163,7 +163,11 @@ class Cluster:
         if limit is not None:
             limiter = Limiter.of_new_owner(limit[0], period_ms=limit[1], now_ms=now_ms)
         account = Account(idempotent=self.platform.idempotent, limiter=limiter)
-        return Egress({(CHANNEL, account_of(number)): account}, jitter=self._rng.random)
+        return Egress(
+            {(CHANNEL, account_of(number)): account},
+            delivery=self.logs[number].delivery,
+            jitter=self._rng.random,
+        )
 
     # ---- running them --------------------------------------------------------------------------
 

@@ -234,16 +234,11 @@ class Simulator:
     def _frame(self, i: int, variant: int) -> None:
         """A model says half of its text; the frames of all who work on it go to one owner.
 
-        Who has just lost the partition goes on with calls that its new owner has ended. Not beyond
-        that one: no host has runners yet that outlive two owners, and so none looks up a receipt.
+        Who has lost the partition goes on with calls that an owner after it has ended, too.
         """
         worked_on = dict(self.cluster.pending)
         for zombie in self.cluster.zombies:
-            if (
-                self.cluster.owners[zombie.partition].pipeline.attempt
-                == zombie.pipeline.attempt + 1
-            ):
-                worked_on = {**zombie.working, **worked_on}
+            worked_on = {**zombie.working, **worked_on}
         calls = [one for one in worked_on.values() if isinstance(one, ModelRequest)]
         if not calls:
             return

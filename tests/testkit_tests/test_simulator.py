@@ -18,7 +18,18 @@ from testkit import laws, stimuli
 from testkit.script import Script
 from testkit.simulator import Simulator
 from testkit.stimuli import AnyStimulus
-from testkit.worlds import Acknowledged, Called, Evidence, Fault, Received, Rejected, Shown, Wrote
+from testkit.worlds import (
+    Acknowledged,
+    Began,
+    Called,
+    Evidence,
+    Fault,
+    Received,
+    Rejected,
+    Said,
+    Shown,
+    Wrote,
+)
 from tests.testkit_tests import simulated
 
 ROOT = Path(__file__).parents[2]
@@ -443,3 +454,23 @@ def test_a_wake_up_at_which_workers_die_is_set_aside_and_its_session_is_woken_la
         waited_ms = (evidence.rested_ms or 0) - (evidence.resting_ms or 0)
         assert bool(letters) <= (waited_ms < 1_000 if asks else waited_ms >= 59_000)
     assert set_aside >= 3
+
+
+@pytest.mark.parametrize("moves", [0, 1, 2])
+def test_who_outlives_owners_of_its_partition_shows_nothing_of_a_reply_that_has_ended(
+    moves: int,
+) -> None:
+    made = simulator(SAY)
+    assert len(seen(made, Began)) == 1
+    made.cluster.move(0, why="moved", leaves_zombie=True)
+    made.act(stimuli.Stop())
+    assert states(made) == {"closed": 1}  # the receipt of a reply of which nothing was shown
+    for _ in range(moves):
+        made.act(stimuli.Move())
+    (zombie,) = made.cluster.zombies
+    (effect_id,) = zombie.working
+    made.act(stimuli.Frame())
+    said = [one for one in made.cluster.seen if isinstance(one, Said)]
+    assert [one.effect_id for one in said] == [effect_id]  # it goes on, and nobody sees it
+    assert seen(made, Shown) == []
+    rested(made)
