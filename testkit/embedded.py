@@ -74,6 +74,7 @@ class EmbeddedWorld:
         self._seen: list[Seen] = []
         self._armed: list[CrashPoint] = []
         self._resting_ms = self._time.now_ms
+        self._broke_ms = self._time.now_ms  # the world's time after the last fault
         self._rested = False
         self._machine = Machine(self._time)
         self._path = directory / "world.db"
@@ -107,10 +108,14 @@ class EmbeddedWorld:
             flows={str(self.flow.ref): self.flow},
             idempotent=self._platform.idempotent,
             limit=self._limit,
-            faults_end_ms=self._resting_ms if self._rested else None,
+            faults_end_ms=self._faults_end_ms() if self._rested else None,
             resting_ms=self._resting_ms if self._rested else None,
             rested_ms=self._process.host.now_ms() if self._rested else None,
         )
+
+    def _faults_end_ms(self) -> int:
+        """Log time after the last fault or user message."""
+        return self._process.host.now_ms() - (self._time.now_ms - self._broke_ms)
 
     def close(self) -> None:
         """End the process and the loop."""
@@ -132,6 +137,8 @@ class EmbeddedWorld:
 
     async def _act(self, stimulus: AnyStimulus) -> None:
         self._time.advance(self._time.now_ms + 1)  # what is due now comes after what happens now
+        if not isinstance(stimulus, stimuli.QUIET):
+            self._broke_ms = self._time.now_ms
         match stimulus:
             case stimuli.Say():
                 message = self._scene.say(stimulus, now_ms=self._process.host.now_ms())
@@ -291,7 +298,10 @@ class EmbeddedWorld:
         await self._advance(until_ms)
 
     async def _advance(self, to_ms: int) -> None:
+        asleep = self._time.asleep
         self._time.advance(to_ms)
+        if self._time.asleep < asleep:  # what made the platform slow ends here
+            self._broke_ms = self._time.now_ms
         self._process.wake()
         await self._settle()
 
@@ -356,10 +366,13 @@ class EmbeddedWorld:
                 await self._process.bury()
 
     async def _restart(self) -> None:
+        before_ms = self._process.host.now_ms()
         await self._process.bury()
         self._calls.pending.clear()
         self._time.forget()
         await self._begin()
+        if (jumped_ms := self._process.host.now_ms() - before_ms) > 0:
+            self._note("the clock of the next process is ahead", lasted_ms=jumped_ms)
 
     def _at(self, point: CrashPoint, things: int) -> None:
         """Die here, if that is wanted. Raises Died."""
@@ -369,9 +382,18 @@ class EmbeddedWorld:
             self._process.kill()
             raise Died(point.value)
 
-    def _note(self, what: str, *, point: str = "", new_owner: bool = False) -> None:
-        at_ms = self._process.host.now_ms()
-        self._seen.append(Fault(at_ms=at_ms, what=what, point=point, new_owner=new_owner))
+    def _note(
+        self, what: str, *, point: str = "", new_owner: bool = False, lasted_ms: int = 0
+    ) -> None:
+        self._broke_ms = self._time.now_ms
+        fault = Fault(
+            at_ms=self._process.host.now_ms(),
+            what=what,
+            point=point,
+            new_owner=new_owner,
+            lasted_ms=lasted_ms,
+        )
+        self._seen.append(fault)
 
     def _began(self, request: RunnerRequest) -> None:
         self._seen.append(Began(at_ms=self._process.host.now_ms(), request=request))

@@ -14,6 +14,9 @@ from engine.flow import Flow
 from engine.ports import DeadLetter, Delivery, LogRecord, StepRow
 from testkit.stimuli import AnyStimulus
 
+NOWHERE = -1
+"""No partition."""
+
 
 class Logged(Protocol):
     """The reads of one partition's log; `adapters.logs.memory` and `adapters.logs.sqlite` fit."""
@@ -155,8 +158,9 @@ class Shown:
 class Fault:
     """Something broke. `what`: in words; `lasted_ms`: for how long it had been so.
 
-    `point`: where a worker died; `standing`: the event that was being stepped then. `new_owner`:
-    the partition went over to another process. `effect`: the request whose outcome came late.
+    `point`: where a worker died; `standing`: the event that was being stepped then. `partition`:
+    where it broke; NOWHERE: no dialog can tell. `new_owner`: the partition went over to another
+    process. `effect`: the request whose outcome came late.
     """
 
     at_ms: int

@@ -76,6 +76,7 @@ class Cluster:
         self.pending: dict[str, RunnerRequest] = {}
         self.finished: deque[tuple[RunnerRequest, Outcome | None]] = deque(maxlen=ENDED_KEPT)
         self.faults = 0
+        self.broke_ms = self.time.now_ms  # the world's time after the last fault
         self._setup = setup
         self._rng = rng
         self._flows = {str(flow.ref): flow for flow in setup.flows}
@@ -118,14 +119,17 @@ class Cluster:
 
     def _broke(self, number: int, fault: Fault) -> None:
         self.faults += 1
-        self.seen.append(replace(fault, at_ms=self.log_ms(number), partition=number))
+        self.broke_ms = self.time.now_ms
+        self.seen.append(replace(fault, at_ms=self.log_ms(max(number, 0)), partition=number))
 
     def _hand_to_next(self, number: int) -> None:
-        old = self.owners[number]
+        old, before_ms = self.owners[number], self.log_ms(number)
         self._owners_before[number] += 1
         self.platform.take_back(number)
         new = self._worker(number, (old.number + 1) % self._setup.workers)
         self.owners[number] = new
+        if (jumped_ms := self.log_ms(number) - before_ms) > 0:
+            self.fault(number, "the new owner's clock is ahead", lasted_ms=jumped_ms)
         self._start(new, standing=old.standing)
         here = self.owners[number]
         stale = [
@@ -254,6 +258,7 @@ class Cluster:
             _, _, worker, what = heapq.heappop(self._later)
             if worker.is_gone:
                 continue
+            self.broke_ms = self.time.now_ms  # what made the platform slow ends here
             if isinstance(what, Called):
                 worker.receipt(what)
             else:

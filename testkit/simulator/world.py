@@ -4,6 +4,7 @@
 work end. Which index means what is decided here, and nothing else is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -25,7 +26,7 @@ from testkit.simulator.people import People
 from testkit.simulator.platform import Platform
 from testkit.simulator.worker import PartitionWorker
 from testkit.stimuli import AnyStimulus
-from testkit.worlds import Evidence, Received, Shown
+from testkit.worlds import NOWHERE, Evidence, Received, Shown
 
 HELD = 0.25
 """How often what came in waits for what comes next, so that both are one batch."""
@@ -85,7 +86,7 @@ class Simulator:
         self.cluster = Cluster(setup, self._rng, platform=self._platform)
         self._people = People(self.script, self.cluster)
         self._held = False
-        self._faults_end_ms: int | None = None
+        self._resting_ms: int | None = None
         self._rested_ms: int | None = None
 
     # ---- World ---------------------------------------------------------------------------------
@@ -95,8 +96,7 @@ class Simulator:
         is_inbound = isinstance(stimulus, INBOUND)
         if self._held and not isinstance(stimulus, JOINS):
             self._flush()
-        self._rested_ms = self._faults_end_ms = None
-        self.cluster.advance(self.cluster.time.now_ms + 1)
+        self._begins([stimulus])
         self._happens(stimulus)
         if is_inbound and not self.punctual and self._rng.random() < HELD:
             self._held = True
@@ -105,11 +105,17 @@ class Simulator:
 
     def act_at_once(self, many: list[AnyStimulus]) -> None:
         """Let all of these happen before anything follows: one batch, as under load."""
-        self._rested_ms = self._faults_end_ms = None
-        self.cluster.advance(self.cluster.time.now_ms + 1)
+        self._begins(many)
         for stimulus in many:
             self._happens(stimulus)
         self._flush()
+
+    def _begins(self, many: Sequence[AnyStimulus]) -> None:
+        self._rested_ms = self._resting_ms = None
+        cluster = self.cluster
+        cluster.advance(cluster.time.now_ms + 1)
+        if not all(isinstance(stimulus, stimuli.QUIET) for stimulus in many):
+            cluster.broke_ms = cluster.time.now_ms
 
     def rest(self) -> None:
         """No more faults: work ends well, and time passes while anything is waited for.
@@ -121,7 +127,7 @@ class Simulator:
         cluster.disk.fails = False
         self._platform.moods.clear()
         self._flush()
-        self._faults_end_ms = self._log_ms()
+        self._resting_ms = self._log_ms()
         for _ in range(ROUNDS_MAX):
             cluster.pump()
             if cluster.pending:
@@ -145,14 +151,22 @@ class Simulator:
             flows={str(flow.ref): flow for flow in (*self.versions, self.flow)},
             idempotent=self.idempotent,
             limit=self.limit,
-            faults_end_ms=self._faults_end_ms,
-            resting_ms=self._faults_end_ms,
+            faults_end_ms=None if self._rested_ms is None else self._faults_end_ms(),
+            resting_ms=self._resting_ms,
             rested_ms=self._rested_ms,
         )
 
     def _flush(self) -> None:
         self._held = False
         self.cluster.pump()
+
+    def _faults_end_ms(self) -> int:
+        """Log time after the last fault or user message, by the clock that is ahead.
+
+        Owners' clocks go on evenly since then: a new owner would be a fault.
+        """
+        cluster = self.cluster
+        return self._log_ms() - (cluster.time.now_ms - cluster.broke_ms)
 
     def _log_ms(self) -> int:
         return max(self.cluster.log_ms(number) for number in range(self.partitions))
@@ -186,7 +200,8 @@ class Simulator:
                 cluster.armed.crashes.append(point)
             case stimuli.Skew(i=i, ms=ms):
                 cluster.machines[i % self.workers].jump(ms)
-                cluster.fault(0, f"a wall clock jumps by {ms} ms")
+                # Who owns a partition has read it; the next who takes one over will.
+                cluster.fault(NOWHERE, f"a wall clock jumps by {ms} ms")
             case stimuli.Move(i=i):
                 cluster.move(i % self.partitions, why="moved")
             case stimuli.Zombie(i=i):

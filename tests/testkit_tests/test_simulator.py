@@ -474,3 +474,21 @@ def test_who_outlives_owners_of_its_partition_shows_nothing_of_a_reply_that_has_
     assert [one.effect_id for one in said] == [effect_id]  # it goes on, and nobody sees it
     assert seen(made, Shown) == []
     rested(made)
+
+
+def test_faults_end_with_the_last_of_them_however_long_nothing_happens_after() -> None:
+    made = simulator(SAY, stimuli.Crash(CrashPoint.STEP_COMMIT), OUTCOME)
+    began_ms = made.cluster.time.now_ms
+    made.act(stimuli.Wait(1_000_000))
+    evidence = rested(made)
+    assert evidence.faults_end_ms == began_ms
+    assert (evidence.resting_ms or 0) >= began_ms + 1_000_000
+
+
+def test_a_slow_call_is_a_fault_until_it_ends() -> None:
+    for seed in range(6):
+        made = simulator(SAY, stimuli.Platform("slow"), seed=seed)
+        began_ms = made.cluster.time.now_ms
+        made.act(OUTCOME)
+        evidence = rested(made)
+        assert began_ms < (evidence.faults_end_ms or 0) <= began_ms + 3_001
