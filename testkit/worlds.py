@@ -11,7 +11,7 @@ from typing import Protocol
 
 from engine.effects import RunnerRequest
 from engine.flow import Flow
-from engine.ports import DeadLetter, Delivery, LogRecord, StepRow
+from engine.ports import DeadLetter, Delivery, Line, LogRecord, StepRow
 from testkit.stimuli import AnyStimulus
 
 NOWHERE = -1
@@ -33,6 +33,7 @@ class Logged(Protocol):
     def history(self, session_id: str) -> Sequence[LogRecord]: ...
     def deliveries_of(self, session_id: str) -> Sequence[Delivery]: ...
     def dead_letters(self) -> Sequence[DeadLetter]: ...
+    def lines(self, session_id: str, *, after: int, limit: int) -> Sequence[Line]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,6 +156,15 @@ class Shown:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Read:
+    """A person's page got a line of their outbox. `after`: the last that it had before."""
+
+    at_ms: int
+    after: int
+    line: Line
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
     """Something broke. `what`: in words; `lasted_ms`: for how long it had been so.
 
@@ -173,7 +183,19 @@ class Fault:
     effect: str = ""
 
 
-Seen = Wrote | Asked | Acknowledged | Rejected | Began | Said | Called | Received | Shown | Fault
+Seen = (
+    Wrote
+    | Asked
+    | Acknowledged
+    | Rejected
+    | Began
+    | Said
+    | Called
+    | Received
+    | Shown
+    | Read
+    | Fault
+)
 
 
 def told(
@@ -195,6 +217,7 @@ class Evidence:
     `logs`: one for each partition (each knows itself as partition 0). `seen`: in the order in which
     it happened. `flows`: every flow that was active, by ref as text. `idempotent`: whether the
     platform recognises a repeated reply id; `limit`: the account's (max requests, period ms).
+    `outbox`: the logs keep people's lines, and their pages read them.
     `faults_end_ms`: log time after the last fault and user message, `resting_ms`: from when on all
     work ends well, `rested_ms`: at rest; None while the world is not at rest.
     """
@@ -204,6 +227,7 @@ class Evidence:
     flows: Mapping[str, Flow]
     idempotent: bool
     limit: tuple[int, int] | None = None
+    outbox: bool = False
     faults_end_ms: int | None = None
     resting_ms: int | None = None
     rested_ms: int | None = None

@@ -14,9 +14,10 @@ from engine.effects import RunnerRequest
 from engine.errors import Unavailable
 from engine.events import FlowActivated, ModelReplied, Outcome, SkillDone
 from engine.flow import Flow
-from engine.ports import Append, Clock, Delivery, Frame
+from engine.ports import Append, Clock, Delivery, Frame, Line
 from streams.egress import Egress
 from streams.embedded.clock import HostClock
+from streams.embedded.host import numbered
 from streams.embedded.pipeline import Called, Decided, Pipeline
 from streams.embedded.store import Store, last_at_ms
 from streams.ingress import Taken
@@ -67,6 +68,9 @@ class Around(Protocol):
     def committed(self, worker: "PartitionWorker", decided: Decided) -> None:
         """A batch is durable and acknowledged, and nothing of it performed."""
 
+    def wrote(self, worker: "PartitionWorker", lines: Sequence[Line]) -> None:
+        """These lines are durable now, numbered: who has them open sees them."""
+
     def call(self, worker: "PartitionWorker", delivery: Delivery) -> None:
         """Let the platform be called for this, sooner or later, by `begin_call`."""
 
@@ -75,12 +79,16 @@ class Around(Protocol):
 
 
 class Partition(NamedTuple):
-    """Which partition, and the worker process that takes it over on this machine."""
+    """Which partition, and the worker process that takes it over on this machine.
+
+    `outbox`: the channels whose lines its log keeps.
+    """
 
     number: int
     worker: int
     store: Store
     machine: Clock
+    outbox: frozenset[str]
 
 
 class PartitionWorker:
@@ -104,7 +112,7 @@ class PartitionWorker:
             partition.store,
             egress=egress(self.clock.now_ms()),
             build=build,
-            outbox=frozenset(),
+            outbox=partition.outbox,
             stepping=self._steps,
         )
         self._runners = AllRunners(calls_max=calls_max, attempt=self.pipeline.attempt)
@@ -205,6 +213,7 @@ class PartitionWorker:
 
     def _perform(self, decided: Decided) -> None:
         batch = decided.batch
+        self._world.wrote(self, numbered(decided))
         for effect_id in (*batch.cancels, *batch.resolved):
             self._cancel(effect_id)
         if batch.requests:

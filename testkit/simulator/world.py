@@ -21,9 +21,10 @@ from streams.sessions import first_due
 from testkit import stimuli
 from testkit.script import Script
 from testkit.simulator import outcomes
-from testkit.simulator.cluster import Cluster, Setup
+from testkit.simulator.cluster import Cluster
 from testkit.simulator.people import People
 from testkit.simulator.platform import Platform
+from testkit.simulator.setup import Setup
 from testkit.simulator.worker import PartitionWorker
 from testkit.stimuli import AnyStimulus
 from testkit.worlds import NOWHERE, Evidence, Received, Shown
@@ -58,7 +59,8 @@ class Simulator:
 
     `limit`: max requests and period ms of each account. `punctual`: nothing ever waits for what
     comes next, so that without faults there is no chance in it. `versions`: flows that were active
-    before `flow`, oldest first: each take-over of a partition goes on to the next. `act` raises
+    before `flow`, oldest first: each take-over of a partition goes on to the next. `outbox`: the
+    logs keep people's lines, as for web chat, and people have pages that read them. `act` raises
     nothing for what a flow does; an exception of a hop itself goes through, since none ever raises.
     """
 
@@ -72,6 +74,7 @@ class Simulator:
     versions: tuple[Flow, ...] = ()
     calls_max: int = 2
     punctual: bool = False
+    outbox: bool = False
 
     def __post_init__(self) -> None:
         self._rng = Random(self.seed)
@@ -81,10 +84,11 @@ class Simulator:
             workers=self.workers,
             limit=self.limit,
             calls_max=self.calls_max,
+            outbox=self.outbox,
         )
         self._platform = Platform(self._rng, idempotent=self.idempotent)
         self.cluster = Cluster(setup, self._rng, platform=self._platform)
-        self._people = People(self.script, self.cluster)
+        self._people = People(self.script, self.cluster, shows_lines=self.outbox)
         self._held = False
         self._resting_ms: int | None = None
         self._rested_ms: int | None = None
@@ -114,6 +118,8 @@ class Simulator:
         self._rested_ms = self._resting_ms = None
         cluster = self.cluster
         cluster.advance(cluster.time.now_ms + 1)
+        cluster.pages.cuts = True
+        cluster.come_back()
         if not all(isinstance(stimulus, stimuli.QUIET) for stimulus in many):
             cluster.broke_ms = cluster.time.now_ms
 
@@ -126,7 +132,9 @@ class Simulator:
         cluster.armed.clear()
         cluster.disk.fails = False
         self._platform.moods.clear()
+        cluster.pages.cuts = False
         self._flush()
+        cluster.come_back()
         self._resting_ms = self._log_ms()
         for _ in range(ROUNDS_MAX):
             cluster.pump()
@@ -151,6 +159,7 @@ class Simulator:
             flows={str(flow.ref): flow for flow in (*self.versions, self.flow)},
             idempotent=self.idempotent,
             limit=self.limit,
+            outbox=self.outbox,
             faults_end_ms=None if self._rested_ms is None else self._faults_end_ms(),
             resting_ms=self._resting_ms,
             rested_ms=self._rested_ms,
