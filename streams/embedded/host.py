@@ -16,8 +16,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from msgspec.structs import replace
-
 from engine import codec
 from engine.crash_points import CrashPoint
 from engine.errors import InvalidRecord, Refused, Unavailable, trace_of
@@ -38,7 +36,7 @@ from streams.embedded.gateway import ChannelGateway
 from streams.embedded.handed_over import HandedOverSessions
 from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
-from streams.embedded.pipeline import Called, Decided, Pipeline, in_a_persons_hands
+from streams.embedded.pipeline import Called, Decided, Pipeline, in_a_persons_hands, numbered
 from streams.host_state import HandedOver, HostState
 from streams.ingress import Ingress, Taken
 
@@ -469,8 +467,3 @@ class EmbeddedHost:
                 break
             since_ms = times.get(row.seq, since_ms)
         return since_ms
-
-
-def numbered(decided: Decided) -> list[Line]:
-    """The lines of a committed batch with the numbers they got."""
-    return [replace(line, n=n) for line, n in zip(decided.lines, decided.numbers, strict=True)]

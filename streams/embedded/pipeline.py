@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from engine import codec
 from engine.effects import Effect, RunnerRequest, SendMessage
@@ -452,3 +453,8 @@ def line_of(delivery: Delivery, *, at_ms: int) -> Line:
         at_ms=at_ms,
         how=delivery.how,
     )
+
+
+def numbered(decided: Decided) -> list[Line]:
+    """The lines of a committed batch with the numbers they got."""
+    return [replace(line, n=n) for line, n in zip(decided.lines, decided.numbers, strict=True)]

@@ -17,8 +17,7 @@ from engine.flow import Flow
 from engine.ports import Append, Clock, Delivery, Frame, Line
 from streams.egress import Egress
 from streams.embedded.clock import HostClock
-from streams.embedded.host import numbered
-from streams.embedded.pipeline import Called, Decided, Pipeline
+from streams.embedded.pipeline import Called, Decided, Pipeline, numbered
 from streams.embedded.store import Store, last_at_ms
 from streams.ingress import Taken
 from streams.runners import AllRunners, Matched, Started
