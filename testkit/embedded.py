@@ -19,11 +19,11 @@ from engine import codec
 from engine.crash_points import CrashPoint
 from engine.effects import ModelRequest, RunnerRequest
 from engine.errors import Refused, Unavailable
-from engine.events import Outcome, message_id
+from engine.events import Outcome, Redriven
 from engine.flow import Flow
 from engine.session import Session
 from streams import ingress
-from streams.embedded.pipeline import in_a_persons_hands
+from streams.handed_over import in_a_persons_hands
 from streams.ingress import Taken
 from testkit import stimuli
 from testkit.embedded_deaths import Deaths, Died
@@ -78,6 +78,7 @@ class EmbeddedWorld:
         # Its chance is not the platform's: what the one decides changes nothing of the other.
         self._deaths = Deaths(Random(seed), dies=self._dies)
         self._resting_ms = self._time.now_ms
+        self._broke_ms = self._time.now_ms  # the world's time after the last fault
         self._rested = False
         self._machine = Machine(self._time)
         self._path = directory / "world.db"
@@ -111,11 +112,15 @@ class EmbeddedWorld:
             flows={str(self.flow.ref): self.flow},
             idempotent=self._platform.idempotent,
             limit=self._limit,
-            faults_end_ms=self._resting_ms if self._rested else None,
+            faults_end_ms=self._faults_end_ms() if self._rested else None,
             resting_ms=self._resting_ms if self._rested else None,
             rested_ms=self._process.host.now_ms() if self._rested else None,
             lines=partial(self._process.store.lines, after=0, limit=LINES_MAX),
         )
+
+    def _faults_end_ms(self) -> int:
+        """Log time after the last fault or user message."""
+        return self._process.host.now_ms() - (self._time.now_ms - self._broke_ms)
 
     def close(self) -> None:
         """End the process and the loop."""
@@ -137,6 +142,8 @@ class EmbeddedWorld:
 
     async def _act(self, stimulus: AnyStimulus) -> None:
         self._time.advance(self._time.now_ms + 1)  # what is due now comes after what happens now
+        if not isinstance(stimulus, stimuli.QUIET):
+            self._broke_ms = self._time.now_ms
         match stimulus:
             case stimuli.Say():
                 message = self._scene.say(stimulus, now_ms=self._process.host.now_ms())
@@ -209,12 +216,13 @@ class EmbeddedWorld:
             taken = ingress.redriven(letter, operator=OPERATOR, now_ms=now_ms)
         except Refused:  # at once: nothing was asked for
             return
+        again = codec.decode_event(taken.append.value)
         asked = Asked(
             at_ms=now_ms,
-            event_id=taken.append.event_id,
+            event_id=again.id,
             session_id=letter.session_id,
-            what="Redriven",
-            about=message_id(codec.decode_event(letter.value)),
+            what=again.type,
+            about=again.body.of if isinstance(again.body, Redriven) else "",
         )
         self._seen.append(asked)
         self._deaths.from_outside.add(asked.event_id)
@@ -309,7 +317,10 @@ class EmbeddedWorld:
         await self._advance(until_ms)
 
     async def _advance(self, to_ms: int) -> None:
+        asleep = self._time.asleep
         self._time.advance(to_ms)
+        if self._time.asleep < asleep:  # what made the platform slow ends here
+            self._broke_ms = self._time.now_ms
         self._process.wake()
         await self._settle()
 
@@ -377,8 +388,11 @@ class EmbeddedWorld:
                 await self._forget()
 
     async def _restart(self) -> None:
+        before_ms = self._process.host.now_ms()
         await self._forget()
         await self._begin()
+        if (jumped_ms := self._process.host.now_ms() - before_ms) > 0:
+            self._note("the clock of the next process is ahead", lasted_ms=jumped_ms)
 
     async def _forget(self) -> None:
         await self._process.bury()
@@ -386,6 +400,7 @@ class EmbeddedWorld:
         self._time.forget()
 
     def _dies(self, point: CrashPoint) -> None:
+        self._broke_ms = self._time.now_ms
         death = Fault(
             at_ms=self._process.host.now_ms(),
             what="the process died",
@@ -396,9 +411,11 @@ class EmbeddedWorld:
         self._seen.append(death)
         self._process.kill()
 
-    def _note(self, what: str, *, new_owner: bool = False) -> None:
+    def _note(self, what: str, *, new_owner: bool = False, lasted_ms: int = 0) -> None:
+        self._broke_ms = self._time.now_ms
         at_ms = self._process.host.now_ms()
-        self._seen.append(Fault(at_ms=at_ms, what=what, new_owner=new_owner))
+        fault = Fault(at_ms=at_ms, what=what, new_owner=new_owner, lasted_ms=lasted_ms)
+        self._seen.append(fault)
 
     def _began(self, request: RunnerRequest) -> None:
         self._seen.append(Began(at_ms=self._process.host.now_ms(), request=request))

@@ -264,7 +264,7 @@ class Process:
         accounts = {(channel.kind, channel.account): channel.account_of(clock.now_ms())}
         self.pipeline = Pipeline(
             self.store,
-            egress=Egress(accounts, jitter=lambda: 0.5),
+            egress=Egress(accounts, delivery=self.store.delivery, jitter=lambda: 0.5),
             build=self._build,
             outbox=frozenset({channel.kind}),
             stepping=lambda event_id: self._deaths.stepping(event_id),

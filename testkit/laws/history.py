@@ -10,9 +10,10 @@ from itertools import pairwise
 
 from engine import codec
 from engine.events import ClockReached, FlowActivated, FlowRef, MessageReceived, Redriven
-from engine.ids import derive, session_of
+from engine.ids import session_of
 from engine.limits import CLOCK_SKEW_MAX_MS, DEATHS_MAX
 from engine.ports import LogRecord
+from streams.ingress import redriven_id
 from testkit.laws.reading import Dialog, Found, Partition, Reading
 from testkit.worlds import Fault
 
@@ -146,13 +147,14 @@ def redriven(reading: Reading) -> Iterator[Found]:
         events = {event.id: event for event in partition.events.values() if event is not None}
         bodies = [event.body for event in events.values()]
         again = {body.of for body in bodies if isinstance(body, Redriven)}
-        for letter in partition.letters.values():
-            taken = events.get(derive(letter.session_id, "redriven", 0, letter.offset))
-            if taken is not None and letter.redriven_ms is None:
-                what = f"letter {letter.offset} was taken again, and does not say so"
-                yield Found(what, taken.at_ms, session_id=letter.session_id)
         for offset, letter in partition.letters.items():
             event = partition.events.get(offset)
+            taken = events.get(redriven_id(letter))
+            if letter.redriven_ms is not None and taken is None:
+                yield Found(f"nothing takes letter {offset} again", session_id=letter.session_id)
+            if letter.redriven_ms is None and taken is not None:
+                what = f"letter {offset} was taken again, and does not say so"
+                yield Found(what, taken.at_ms, session_id=letter.session_id)
             if event is None or not isinstance(event.body, MessageReceived | Redriven):
                 continue
             of = event.body.of if isinstance(event.body, Redriven) else event.id

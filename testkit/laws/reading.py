@@ -23,7 +23,7 @@ from engine.session import Session, StepRecord
 from engine.step import new_session, step
 from streams.sessions import activation
 from testkit.laws.facts import Held, fact
-from testkit.worlds import Began, Called, Evidence, Fault, Logged, Received, Said
+from testkit.worlds import Began, Called, Evidence, Fault, Logged, Read, Received, Said
 
 ALL = 1_000_000_000
 """More than any log of a test holds."""
@@ -251,6 +251,15 @@ class Reading:
         for one in self.evidence.seen:
             if isinstance(one, Said):
                 found.setdefault(one.effect_id, []).append(one)
+        return found
+
+    @cached_property
+    def read(self) -> Mapping[str, Sequence[Read]]:
+        """The lines that people's pages got, by session."""
+        found: dict[str, list[Read]] = {}
+        for one in self.evidence.seen:
+            if isinstance(one, Read):
+                found.setdefault(one.line.session_id, []).append(one)
         return found
 
     @property
