@@ -124,8 +124,8 @@ async def test_the_newest_control_record_is_the_applied_one_or_one_that_waits(
     config = b"{}"
     flow = registry.build("assistant", config)
     assert (await activation.newest(kafka, 0)).body is None
-    assert await activation.first(kafka, flow, config, partitions=1) == [0]
-    assert await activation.first(kafka, flow, config, partitions=1) == []
+    assert await activation.first(kafka, flow, config=config, partitions=1) == [0]
+    assert await activation.first(kafka, flow, config=config, partitions=1) == []
     (record,) = await everything(kafka, T.EVENTS, partitions=1)
     # Applied, and cut off from what is read of the log: only the sessions topic has it.
     control = flow_row(record.value or b"", partition=0)
@@ -133,7 +133,7 @@ async def test_the_newest_control_record_is_the_applied_one_or_one_that_waits(
     body = (await activation.newest(kafka, 0)).body
     assert body is not None
     assert body.flow == flow.ref
-    assert await activation.activate(kafka, flow, config, partitions=1) == []
+    assert await activation.activate(kafka, flow, config=config, partitions=1) == []
     # The same version and configuration, and other code.
     event = codec.decode_event(record.value or b"")
     assert isinstance(event.body, FlowActivated)
@@ -142,7 +142,7 @@ async def test_the_newest_control_record_is_the_applied_one_or_one_that_waits(
     row = flow_row(codec.encode(msgspec.structs.replace(event, body=changed)), partition=0)
     await written(kafka, [row])
     with pytest.raises(Refused, match="give it another version"):
-        await activation.activate(kafka, flow, config, partitions=1)
+        await activation.activate(kafka, flow, config=config, partitions=1)
 
 
 async def test_a_worker_is_told_all_that_is_wrong(
