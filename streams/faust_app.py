@@ -14,11 +14,14 @@ Not used, since each loses or misplaces events: `exactly_once`, `take`, tables, 
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any, Protocol
 
 import faust
 import faust.app.base
@@ -242,6 +245,38 @@ class Members:
         die(error)
 
 
+class Heard(Protocol):
+    """What is told of the group and of Faust's commits."""
+
+    def rebalanced(self, took_s: float) -> None: ...
+    def offsets_committed(self, took_s: float) -> None: ...
+
+
+class Sensor(faust.Sensor):
+    """Faust's own counts go to ours. It would count batches as events: those are counted where they
+    are stepped."""
+
+    def __init__(self, heard: Heard) -> None:
+        super().__init__()
+        self._heard = heard
+
+    def on_rebalance_start(self, app: Any) -> dict[str, float]:
+        """Our partitions are to be given out anew."""
+        return {"began_s": time.monotonic()}
+
+    def on_rebalance_end(self, app: Any, state: Any) -> None:
+        """They are, and what we had in hand is settled."""
+        self._heard.rebalanced(time.monotonic() - state["began_s"])
+
+    def on_commit_initiated(self, consumer: Any) -> float:
+        """Offsets are being committed."""
+        return time.monotonic()
+
+    def on_commit_completed(self, consumer: Any, state: Any) -> None:
+        """They are."""
+        self._heard.offsets_committed(time.monotonic() - state)
+
+
 class Boot(faust.app.base.BootStrategy):
     """Faust's web server would serve to anyone; `faust worker` turns it on by default."""
 
@@ -255,7 +290,11 @@ class App(faust.App):
 
 
 def sessions_app(
-    kafka: KafkaSettings, *, instance: str, make: Callable[[int, Members], PartitionWorker]
+    kafka: KafkaSettings,
+    *,
+    instance: str,
+    make: Callable[[int, Members], PartitionWorker],
+    heard: Heard,
 ) -> tuple[faust.App, Members]:
     """The app of one sessions process. `instance`: its name in the group over restarts, if any.
 
@@ -268,6 +307,8 @@ def sessions_app(
         broker=[URL(f"kafka://{one}") for one in kafka.brokers.split(",")],
         broker_credentials=_credentials(kafka),
         store="memory://",
+        # It makes one, though nothing is ever written to it; the working directory may be nobody's.
+        datadir=str(Path(gettempdir()) / "ai-assistant-faust"),
         broker_commit_interval=1.0,
         broker_max_poll_interval=POLL_NEVER_S,
         broker_max_poll_records=2_000,
@@ -282,6 +323,7 @@ def sessions_app(
         topic_disable_leader=True,
         web_enabled=False,
     )
+    app.sensors.add(Sensor(heard))
     app.transport = Transport(app.conf.broker_consumer, app)
     events = app.topic(topic, schema=Batches(key_type=bytes, value_type=bytes))
     members = Members(app, topic, make=make)

@@ -17,9 +17,11 @@ from streams.cluster.links import kafka_settings
 from streams.cluster.metrics import Metrics
 from streams.cluster.performing import Links, Performing
 from streams.cluster.role import Role
+from streams.cluster.sending import Sending
 from streams.cluster.shared_model import SharedModel
 from streams.cluster.stepping import Stepping
 from streams.cluster.stepping_metrics import SteppingMetrics
+from streams.cluster.waking import Waking
 from streams.embedded.assemble import (
     OUTBOX_CHANNELS,
     enabled_skills,
@@ -94,6 +96,23 @@ class _Wiring:
                 return self._performing(T.MODEL)
             case "skill":
                 return self._performing(T.SKILL)
+            case "egress":
+                # Web chat needs none: its lines become durable with the step that orders them.
+                return Sending(
+                    self._kafka,
+                    instance=self._instance,
+                    appender=self.appender,
+                    channels=(),
+                    accounts=lambda now_ms: {},
+                    metrics=self._metrics,
+                )
+            case "clock":
+                return Waking(
+                    self._kafka,
+                    instance=self._instance,
+                    appender=self.appender,
+                    metrics=self._metrics,
+                )
             case _:
                 raise Refused(f"there is no role {name!r}: {', '.join(ROLES)}")
 

@@ -24,7 +24,7 @@ from streams.embedded.clock import wall_ms
 from streams.embedded.crash_marks import nowhere
 from streams.faust_app import GROUP, Members, die, sessions_app
 from streams.partition import Partition
-from streams.partition_worker import PartitionWorker
+from streams.partition_worker import Bounds, PartitionWorker
 from streams.topics import T
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,9 @@ class Stepping(Role):
         self._outbox = outbox
         self._metrics = metrics
         self._batch_max = batch_max
-        self.app, self._members = sessions_app(kafka, instance=instance, make=self._worker)
+        self.app, self._members = sessions_app(
+            kafka, instance=instance, make=self._worker, heard=metrics
+        )
         self._shown = LastShown()
         self._frames = Tail(kafka, T.FRAMES, committed=False)
         self._follows: frozenset[int] = frozenset()
@@ -76,7 +78,7 @@ class Stepping(Role):
             reader=members,
             watched=self._metrics,
             now_ms=wall_ms,
-            batch_max=self._batch_max,
+            bounds=Bounds(batch_max=self._batch_max),
         )
         worker.at = lambda point, n: self.at(point, n)
         return worker
@@ -89,14 +91,14 @@ class Stepping(Role):
 
     async def _turn(self) -> None:
         await asyncio.sleep(LOOK_MS / 1_000)
-        workers = self._members.workers
-        if not self._members.assigned_once:
-            self.ready = "joining the group"
-        elif late := sorted(n for n, worker in workers.items() if not worker.ready):
-            self.ready = f"recovering partitions {', '.join(map(str, late))}"
-        else:
-            self.ready = ""
         self._metrics.looked(self._members.lag())
+
+    def _not_yet(self) -> str:
+        if not self._members.assigned_once:
+            return "joining the group"
+        workers = self._members.workers
+        late = sorted(number for number, worker in workers.items() if not worker.ready)
+        return f"recovering partitions {', '.join(map(str, late))}" if late else ""
 
     async def _drained(self) -> None:
         self._members.hold_all()
