@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from adapters.kafka.clients import KafkaSettings, consumer_of, fetched, told
+from adapters.kafka.clients import KafkaSettings, begun, consumer_of, fetched, told
 from adapters.kafka.records import Fetched
 
 POLL_MS = 500
@@ -23,7 +23,7 @@ async def read_partition(
     consumer = consumer_of(settings)
     with told(f"read {topic}:{partition}"):
         try:
-            await consumer.start()
+            await begun(consumer, settings, f"read {topic}:{partition}")
             consumer.assign([at])
             end = (await consumer.end_offsets([at]))[at]
             if start is None:
@@ -67,7 +67,7 @@ class Tail:
             try:
                 if self._everything:
                     consumer.subscribe([self._name])
-                await consumer.start()
+                await begun(consumer, self._settings, f"follow {self._topic}")
                 if self._everything:  # from now on, not from the first fetch on
                     await consumer.seek_to_end()
             except BaseException:
