@@ -78,7 +78,7 @@ async def _admin(settings: KafkaSettings, what: str) -> AsyncIterator[AIOKafkaAd
     admin = admin_of(settings)
     with told(what):
         try:
-            await begun(admin, settings, what)
+            await begun(admin, settings, what=what)
             yield admin
         finally:
             await admin.close()

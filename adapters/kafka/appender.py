@@ -207,7 +207,7 @@ class Appender:
     async def _connected(self) -> AIOKafkaProducer:
         producer = producer_of(self._settings)
         try:
-            await begun(producer, self._settings, "connect to append events")
+            await begun(producer, self._settings, what="connect to append events")
         except BaseException:
             await ended(producer)
             raise

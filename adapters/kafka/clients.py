@@ -176,6 +176,7 @@ def _link(settings: KafkaSettings) -> dict[str, Any]:
 async def begun(
     client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient,
     settings: KafkaSettings,
+    *,
     what: str,
 ) -> None:
     """Start a client. Raises Unavailable, or Refused with what a broker has against us."""

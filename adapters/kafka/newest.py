@@ -49,7 +49,7 @@ class NewestSender:
         while True:
             producer = producer_of(self._settings, durable=False)
             try:
-                await begun(producer, self._settings, "send frames")
+                await begun(producer, self._settings, what="send frames")
                 with told("send frames"):
                     await self._send(producer)
             except EngineError as error:

@@ -13,7 +13,7 @@ POLL_MS = 500
 
 
 async def read_partition(
-    settings: KafkaSettings, topic: str, partition: int, *, start: int | None = None
+    settings: KafkaSettings, topic: str, *, partition: int, start: int | None = None
 ) -> AsyncIterator[list[Fetched]]:
     """What is committed in a partition now, from `start` or its beginning, in order.
 
@@ -23,7 +23,7 @@ async def read_partition(
     consumer = consumer_of(settings)
     with told(f"read {topic}:{partition}"):
         try:
-            await begun(consumer, settings, f"read {topic}:{partition}")
+            await begun(consumer, settings, what=f"read {topic}:{partition}")
             consumer.assign([at])
             end = (await consumer.end_offsets([at]))[at]
             if start is None:
@@ -67,7 +67,7 @@ class Tail:
             try:
                 if self._everything:
                     consumer.subscribe([self._name])
-                await begun(consumer, self._settings, f"follow {self._topic}")
+                await begun(consumer, self._settings, what=f"follow {self._topic}")
                 if self._everything:  # from now on, not from the first fetch on
                     await consumer.seek_to_end()
             except BaseException:

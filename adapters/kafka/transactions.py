@@ -30,7 +30,7 @@ class Transactions:
         """Become the owner: from now on every older one's `write` raises Conflict."""
         producer = producer_of(self._settings, transactional_id=self._id)
         try:
-            await begun(producer, self._settings, f"begin as {self._id}")
+            await begun(producer, self._settings, what=f"begin as {self._id}")
         except BaseException:
             await ended(producer)
             raise

@@ -84,7 +84,7 @@ class WorkQueue(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = consumer
         try:
             consumer.subscribe([self._settings.named(self._topic)], listener=self)
-            await begun(consumer, self._settings, f"join {self._group}")
+            await begun(consumer, self._settings, what=f"join {self._group}")
         except BaseException:
             await consumer.stop()
             self._consumer = None

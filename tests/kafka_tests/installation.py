@@ -62,6 +62,6 @@ async def everything(
     return [
         record
         for partition in range(partitions)
-        async for batch in read_partition(settings, topic, partition)
+        async for batch in read_partition(settings, topic, partition=partition)
         for record in batch
     ]
