@@ -319,6 +319,7 @@ async def test_two_gateways_with_keys_of_their_own_are_refused(
             assemble_gateway(lacking, appender, registry=CollectorRegistry())
 
 
+@pytest.mark.slow
 async def test_a_broker_that_is_away_is_waited_for(tmp_path: Path) -> None:
     with started() as broker:
         kafka = await installed(broker.bootstrap, "away")
@@ -328,7 +329,7 @@ async def test_a_broker_that_is_away_is_waited_for(tmp_path: Path) -> None:
             session_id = await sessions.answered("one", by="first")
             await client.until("line", text="first")
             broker.brokers[0].kill()
-            await eventually(lambda: at.gateway.ready, within_s=30)
+            await eventually(lambda: at.gateway.ready, within_s=60)
             await client.say("message-2", "two")
             refused = await client.until("error")
             assert refused["code"] == "unavailable"
@@ -337,7 +338,7 @@ async def test_a_broker_that_is_away_is_waited_for(tmp_path: Path) -> None:
             again, _ = await greeted(at, cookie)
             await again.until("line", text="first")
             broker.brokers[0].start()
-            await eventually(lambda: not at.gateway.ready, within_s=30)
+            await eventually(lambda: not at.gateway.ready, within_s=60)
             await client.say("message-2", "two")
             await client.until("ack", id="message-2")
             await sessions.write(sessions.line(session_id, "welcome back"))
