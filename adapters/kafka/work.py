@@ -16,7 +16,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition
 
-from adapters.kafka.clients import KafkaSettings, consumer_of, fetched, told
+from adapters.kafka.clients import KafkaSettings, begun, consumer_of, fetched, told
 from adapters.kafka.records import Fetched
 
 log = logging.getLogger(__name__)
@@ -82,14 +82,13 @@ class WorkQueue(ConsumerRebalanceListener):  # type: ignore[misc]
         """Join. Raises Unavailable; then it may be tried again."""
         consumer = consumer_of(self._settings, group=self._group, instance=self._instance)
         self._consumer = consumer
-        with told(f"join {self._group}"):
-            try:
-                consumer.subscribe([self._settings.named(self._topic)], listener=self)
-                await consumer.start()
-            except BaseException:
-                await consumer.stop()
-                self._consumer = None
-                raise
+        try:
+            consumer.subscribe([self._settings.named(self._topic)], listener=self)
+            await begun(consumer, self._settings, what=f"join {self._group}")
+        except BaseException:
+            await consumer.stop()
+            self._consumer = None
+            raise
         if not self._table:
             self._committer = asyncio.create_task(self._keep_committing(), name="commits")
 

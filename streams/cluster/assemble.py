@@ -141,7 +141,7 @@ class _Wiring:
         return Performing(
             topic,
             performers,
-            self._links,
+            links=self._links,
             calls_max=settings.model.calls_max,
             metrics=self._metrics,
             outbox=OUTBOX_CHANNELS,

@@ -199,7 +199,9 @@ class Lane:
         """Begin with what is durable; nobody else can change it from here on."""
         outside, found = self._outside, Found()
         now_ms = self._appender.now_ms()
-        async for records in read_partition(outside.settings, T.DELIVERIES, self.partition):
+        async for records in read_partition(
+            outside.settings, T.DELIVERIES, partition=self.partition
+        ):
             for record in records:
                 found.read(record, now_ms)
         self._watermark = found.watermark
