@@ -38,13 +38,14 @@ class Kept(NamedTuple):
 
     `value` empty: none of its events was ever stepped. `lines`: how many its outbox has.
     `excused`: the newest events that were set aside and told of, so that none is told of twice.
-    `due_ms`: its first deadline.
+    `due_ms`: its first deadline. `since_ms`: in a person's hands since then.
     """
 
     value: bytes
     due_ms: int | None = None
     lines: int = 0
     excused: tuple[str, ...] = ()
+    since_ms: int | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +66,8 @@ def session_row(session_id: str, kept: Kept, *, partition: int) -> Row:
     headers = [("lines", b"%d" % kept.lines)] if kept.lines else []
     if kept.due_ms is not None:
         headers.append(("due", b"%d" % kept.due_ms))
+    if kept.since_ms is not None:
+        headers.append(("since", b"%d" % kept.since_ms))
     if kept.excused:
         headers.append(("excused", ",".join(kept.excused).encode()))
     return Row(T.SESSIONS, session_id.encode(), kept.value, tuple(headers), partition)
@@ -81,6 +84,7 @@ def kept_of(value: bytes, headers: Headers) -> Kept:
         due_ms=due_of(headers),
         lines=int(named.get("lines", b"0")),
         excused=tuple(excused.split(",")) if excused else (),
+        since_ms=int(named["since"]) if "since" in named else None,
     )
 
 
@@ -92,12 +96,12 @@ def due_of(headers: Headers) -> int | None:
     return None
 
 
-def kept(session: Session, encoded: bytes, before: Kept | None) -> Kept:
+def kept(session: Session, encoded: bytes, *, before: Kept | None) -> Kept:
     """The session after a step."""
     due_ms = first_due(session.pending)
     if before is None:
         return Kept(encoded, due_ms)
-    return Kept(encoded, due_ms, before.lines, before.excused)
+    return before._replace(value=encoded, due_ms=due_ms)
 
 
 def watermark_row(offset: int, *, partition: int) -> Row:
@@ -212,10 +216,16 @@ def frame_of(value: bytes | None) -> Frame:
 
 
 def frame_order(headers: Headers) -> tuple[str, tuple[int, int]]:
-    """The reply of a frame and its place among the reply's frames, without decoding its text."""
+    """The reply of a frame and its place among the reply's frames, without decoding its text.
+
+    Raises InvalidRecord.
+    """
     named = dict(headers)
-    attempt, _, n = named["order"].partition(b".")
-    return named["reply"].decode(), (int(attempt), int(n))
+    try:
+        attempt, _, n = named["order"].partition(b".")
+        return named["reply"].decode(), (int(attempt), int(n))
+    except (KeyError, ValueError):
+        raise InvalidRecord("frame without its reply or its place in it") from None
 
 
 def delivery_row(delivery: Delivery, *, partition: int) -> Row:

@@ -1,5 +1,4 @@
-"""The roles of a cluster beside the sessions role: plain loops over hops, on Kafka.
+"""The roles of a Kafka cluster beside the sessions': plain asyncio loops over the hops.
 
-`performing` runs requests, `sending` is the egress, `waking` the clock. Each may run in any number
-of processes; what one has in hand when it dies, another does.
+One file for each role; `adapters.kafka` reads and writes the topics for them.
 """
