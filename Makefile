@@ -4,6 +4,7 @@
 PYTHON ?= python3
 N ?= 500
 PEERS ?=
+IMAGE ?= build/image
 BIN := .venv/bin
 STAMPS := .venv/stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -12,11 +13,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format bench crash mutants clean
+.PHONY: help install run test check format bench crash mutants lock image-check clean
 
 help:  ## list the targets
 	@echo "The assistant, from a clone. Start with: make run"
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1@\2/' \
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' \
 	  | column -t -s @
 
 install: $(STAMPS)/project  ## install all into .venv; the first time llama.cpp is compiled (minutes)
@@ -52,6 +53,16 @@ crash: install  ## kill the engine N times at random instants and judge by what 
 
 mutants: install  ## seed known defects into copies of the code: the test kit has to find them (half an hour)
 	@$(BIN)/python -m tests.mutants $(ARGS)
+
+lock: install  ## renew what the image is made of: the versions installed here, with their hashes
+	@$(PIP) install 'uv>=0.9,<1'
+	@$(BIN)/python deploy/image/lock.py
+
+image-check: install  ## carry out the Dockerfile in clean Debian roots, as root (half an hour; 2 GB)
+	@command -v debootstrap >/dev/null || { echo "as root: apt-get install debootstrap" >&2; exit 1; }
+	@$(BIN)/python -m models.fetch
+	@$(BIN)/python deploy/image/in_chroot.py $(IMAGE) \
+	  --model "$$($(BIN)/python -c 'from models.fetch import cached_file; print(cached_file())')"
 
 clean:  ## remove .venv and what tools left; data and the compiled llama.cpp wheel are kept
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
