@@ -20,6 +20,7 @@ need ninja-build command -v ninja
 need libgomp1 ls "/usr/lib/$(uname -m)-linux-gnu/libgomp.so.1" # llama.cpp's threads
 need git command -v git
 need chromium ls /usr/bin/chromium # the page tests drive it
+need docker-compose command -v docker-compose # the tests have it judge docker-compose.yml
 need fonts-wqy-microhei bash -c "fc-list :lang=zh | grep -q ." # else it draws boxes for Chinese
 
 if [ ${#missing[@]} -gt 0 ]; then
