@@ -29,14 +29,15 @@ RUN tools/bin/python -m build --wheel --no-isolation --outdir dist . \
     && /opt/ai-assistant/bin/pip install --quiet --no-compile --no-deps \
        dist/*.whl cache/ai-assistant/wheels/*/*.whl \
     && /opt/ai-assistant/bin/pip check
-# Left out: what only developers of these packages need, and the second copy that the llama.cpp
-# wheel brings of its libraries. Compiled here, since nothing can be written where it runs; with
-# hashes for times, or each build would be another.
+# Left out: what only developers of these packages need, and the copies that the llama.cpp wheel
+# brings of its own libraries. Nothing is stripped: numpy's libraries would not load any more. Byte
+# code is made here, since nothing can be written where it runs; with hashes instead of times, or
+# each build would be another.
 RUN cd /opt/ai-assistant/lib/python3.11/site-packages \
     && /opt/ai-assistant/bin/pip uninstall --quiet --yes setuptools \
     && rm -rf lib include bin numpy/_core/include numpy/f2py \
     && find . -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -rf {} + \
-    && find . -name '*.so*' -type f -exec strip --strip-unneeded {} + \
+    && for lib in llama_cpp/lib/*.so; do rm $lib.0.*; ln -sf ${lib##*/} $lib.0; done \
     && /opt/ai-assistant/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash .
 
 FROM ${BASE} AS runtime

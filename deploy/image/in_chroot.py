@@ -168,9 +168,9 @@ mount --rbind /dev dev; mount -t proc proc proc; mount -t tmpfs -o mode=1777 tmp
 mount --bind {data} var/lib/ai-assistant; mount --bind {models} var/lib/ai-models
 mount -o remount,bind,ro .; mount -o remount,bind,ro var/lib/ai-models; ip link set lo up
 inside() {{ chroot --userspec={user} . /usr/bin/env -i {env} "$@"; }}
-if inside touch /etc/ai-config/written 2>/dev/null; then echo "the root can be written"; exit 1; fi
-inside {command} & started=$!
-for _ in $(seq 300); do sleep 0.2; inside {check} 2>/dev/null && break; done
+if touch etc/written 2>/dev/null; then echo "the root can be written"; exit 1; fi
+(exec chroot --userspec={user} . /usr/bin/env -i {env} TINI_SUBREAPER=1 {command}) & started=$!
+for _ in $(seq 300); do sleep 0.2; inside {check} 2>/dev/null && break; kill -0 $started; done
 inside {check}
 inside ai-assistant chat --once "What is the capital of France?"
 kill -TERM $started; wait $started
