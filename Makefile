@@ -84,6 +84,6 @@ $(STAMPS)/llama: deploy/install/llama_wheel.py $(STAMPS)/venv
 	@touch $@
 
 $(STAMPS)/project: pyproject.toml $(STAMPS)/llama
-	@echo "  Python packages: installing (about 60, half a minute)"
-	@$(PIP) install --editable '.[llama,test]'
+	@echo "  Python packages: installing (about 75, half a minute)"
+	@$(PIP) install --editable '.[llama,kafka,test]'
 	@touch $@

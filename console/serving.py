@@ -73,7 +73,7 @@ async def serve(
     engine, server, bound = started
     try:
         serving = asyncio.create_task(server.serve(sockets=[bound]))
-        say(f"the assistant is at {_url(bound)}")
+        say(f"the assistant is at {url_of(bound)}")
         _look_at_the_model(settings)
         died = asyncio.create_task(engine.host.failed())
         stopped = asyncio.create_task(stop.wait())
@@ -103,7 +103,8 @@ async def _start(
     bound: socket.socket | None = None
     try:
         server = _server(settings, engine)
-        bound = _bound(settings)  # before anything is started: an address in use is told at once
+        # Before anything is started: an address in use is told at once.
+        bound = bound_socket(settings)
         await engine.start()
     except BaseException:
         if bound is not None:
@@ -165,7 +166,7 @@ def _server(settings: Settings, engine: Embedded) -> Server:
     return Server(server_config(app, host=bind.host, port=bind.port, drain_s=round(bind.drain_s)))
 
 
-def _bound(settings: Settings) -> socket.socket:
+def bound_socket(settings: Settings) -> socket.socket:
     """The listening socket. Raises Refused where the address is in use or not this machine's."""
     bind = settings.server
     family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
@@ -186,7 +187,8 @@ def _bound(settings: Settings) -> socket.socket:
     return made
 
 
-def _url(bound: socket.socket) -> str:
+def url_of(bound: socket.socket) -> str:
+    """Where somebody on this machine finds what listens there."""
     host, port = bound.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 

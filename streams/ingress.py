@@ -125,7 +125,7 @@ class Ingress:
             sent_ms=None if sent_ms is None else min(sent_ms, now_ms),
             body=body,
         )
-        line = _own_line(event, body) if self._shows_lines else None
+        line = own_line(event, body) if self._shows_lines else None
         return Taken(_append(event), line)
 
     def _address(self, incoming: Incoming) -> Address:
@@ -228,7 +228,7 @@ def _check_id(field: str, value: str) -> None:
         raise Refused(f"{field} has control characters or halves of a character: send it as it is")
 
 
-def _own_line(event: Event, body: MessageReceived) -> Line:
+def own_line(event: Event, body: MessageReceived) -> Line:
     """A person's words as they read them; marked where they came too late to be answered."""
     sent_ms = event.at_ms if event.sent_ms is None else event.sent_ms
     return Line(

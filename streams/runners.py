@@ -50,10 +50,11 @@ class Matched(NamedTuple):
 class _Call:
     """One request that is being worked on."""
 
-    __slots__ = ("frames", "gate", "looked_ms", "request", "shown")
+    __slots__ = ("attempt", "frames", "gate", "looked_ms", "request", "shown")
 
-    def __init__(self, request: RunnerRequest) -> None:
+    def __init__(self, request: RunnerRequest, *, attempt: int) -> None:
         self.request = request
+        self.attempt = attempt
         fallbacks = () if isinstance(request, IntentRequest) else request.fallbacks
         self.gate = Gate(fallbacks) if fallbacks else None
         self.frames = 0
@@ -65,13 +66,14 @@ class Runners:
     """The runners hop of one kind (model, skill or intent).
 
     `calls_max`: requests worked on at once; more wait in order. `attempt`: greater than that of
-    every process that may have worked on the same requests before: its frames win.
+    every process that may have worked on the same requests before: its frames win. It may be
+    raised, for the calls that start from then on.
     """
 
     def __init__(self, kind: str, *, calls_max: int, attempt: int = 1) -> None:
         self._kind = kind
         self._calls_max = calls_max
-        self._attempt = attempt
+        self.attempt = attempt
         self._waiting: deque[RunnerRequest] = deque()
         self._calls: dict[str, _Call] = {}
         self._known: set[str] = set()  # waiting or worked on
@@ -112,7 +114,7 @@ class Runners:
                 failed = failure(request, "expired", detail="not started in time")
                 expired.append(outcome_append(request.effect_id, failed, now_ms=now_ms))
                 continue
-            self._calls[request.effect_id] = _Call(request)
+            self._calls[request.effect_id] = _Call(request, attempt=self.attempt)
             started.append(request)
         return started, expired
 
@@ -147,7 +149,7 @@ class Runners:
         return Frame(
             reply_id=call.request.reply_id,
             session_id=call.request.session_id,
-            attempt=self._attempt,
+            attempt=call.attempt,
             n=call.frames,
             text=shown,
         )
@@ -199,6 +201,11 @@ class AllRunners:
             SkillRequest: Runners("skill", calls_max=calls_max, attempt=attempt),
             IntentRequest: Runners("intent", calls_max=calls_max, attempt=attempt),
         }
+
+    def begin_anew(self, attempt: int) -> None:
+        """Requests come that another process may have worked on: what starts from now on wins."""
+        for hop in self._hops.values():
+            hop.attempt = attempt
 
     @property
     def in_flight(self) -> int:

@@ -49,6 +49,7 @@ class Batch:
         "dispositions",
         "effects",
         "errors",
+        "messages",
         "orders",
         "requests",
         "resolved",
@@ -64,6 +65,7 @@ class Batch:
         self.cancels: list[str] = []  # requests that nobody awaits any more
         self.resolved: list[str] = []  # requests that an outcome ended
         self.orders: list[Order] = []
+        self.messages: list[tuple[int, Event]] = []  # that came for the first time: `_arrived`
         self.dead: list[DeadLetter] = []
         self.dispositions: Counter[str] = Counter()
         self.effects: Counter[str] = Counter()
@@ -109,6 +111,11 @@ class Sessions:
         """The flow that is active for this partition; None before the first activation."""
         return self._flow
 
+    @property
+    def control(self) -> Event | None:
+        """The control record that made it active."""
+        return self._control
+
     def activate(self, control: Event) -> None:
         """Make a control record's flow the active one. Raises Refused where it cannot be built."""
         assert isinstance(control.body, FlowActivated)
@@ -126,6 +133,8 @@ class Sessions:
                 event = codec.decode_event(record.value)
                 if event.id in deadly:
                     raise InvalidRecord("the process died each time it stepped this event")
+                if event.session_id != record.session_id:
+                    raise InvalidRecord("the event is not of the session that its record is of")
                 if record.session_id == "":
                     self.activate(event)
                 else:
@@ -164,7 +173,10 @@ class Sessions:
         self._before_step(event.id)
         if session.flow != flow.ref:
             session = self._note(batch, step(flow, session, activation(control, session)), 0)
-        self._note(batch, step(flow, session, event), offset)
+        done = step(flow, session, event)
+        if done.record.note != "duplicate":
+            _arrived(batch, event)
+        self._note(batch, done, offset)
         for effect_id in resolved(event):
             batch.requests.pop(effect_id, None)
             batch.resolved.append(effect_id)
@@ -177,6 +189,7 @@ class Sessions:
         body = event.body
         if self._flow is None or not isinstance(body, MessageReceived | Redriven):
             return
+        _arrived(batch, event)
         message = body.message if isinstance(body, Redriven) else body
         effect_id = derive(event.session_id, "set aside", event.id)
         effect = Effect(
@@ -215,6 +228,13 @@ class Sessions:
                 batch.cancels.append(effect_id)  # a request of this very batch never leaves it
         batch.orders += ordered(done)
         return session
+
+
+def _arrived(batch: Batch, event: Event) -> None:
+    """A person's message, and how many of the batch's orders stand before it: for hosts that write
+    the person's own line when they step it."""
+    if isinstance(event.body, MessageReceived):
+        batch.messages.append((len(batch.orders), event))
 
 
 def cancelled(done: Step) -> list[str]:

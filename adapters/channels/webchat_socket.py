@@ -231,14 +231,16 @@ class Socket:
 
     async def _begin(self, follower: Follower, after: int) -> None:
         try:
-            known = after == 0 or await self._gateway.lines(
-                follower.session_id, after=after - 1, limit=1
-            )
+            found = await self._gateway.lines(follower.session_id, after=max(after - 1, 0), limit=1)
         except Unavailable:
             follower.hello(after)
             raise
         # A client that has more lines than the log talks to another data directory: from the start.
-        follower.begin(after if known else 0)
+        cursor = after if found else 0
+        if found and found[0].n > cursor + 1:
+            # Numbers have no gaps, but a host may keep the oldest lines for some time only.
+            cursor = found[0].n - 1
+        follower.begin(cursor)
         now_ms = self._gateway.now_ms()
         await self._send(
             Welcome(conversation=follower.conversation, last=follower.cursor, now_ms=now_ms)

@@ -23,10 +23,12 @@ from console.commands.operator import operator
 from console.commands.run import run
 from console.commands.sessions import sessions
 from console.commands.trace import trace
+from console.commands.worker import worker
 from console.invocation import CONFIG_HELP, DATA_HELP, Assistant, Invocation
 
 COMMANDS: tuple[click.Command, ...] = (
     run,
+    worker,
     chat,
     sessions,
     trace,

@@ -3,12 +3,16 @@
 A key's secret is never shown.
 """
 
+from pathlib import Path
+
 import click
 import msgspec
 
 from console.invocation import Invocation, as_json, with_settings
 from console.terminal import print_json, print_table
+from engine.errors import Refused
 from streams.embedded import data_dir
+from streams.settings import Settings
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,12 +31,38 @@ def keys() -> None:
     """
 
 
+def _file(settings: Settings) -> Path:
+    """Where the keys are: a cluster's processes share a file, else they are in the data directory.
+
+    Raises: Refused where a cluster has none.
+    """
+    if not settings.on_cluster:
+        return settings.server.data_dir / data_dir.KEYS_FILE
+    if settings.kafka.keys_file is None:
+        raise Refused(
+            "on a cluster, set kafka.keys_file: `ai-assistant keys create` makes the file"
+        )
+    return settings.kafka.keys_file
+
+
+@keys.command(short_help="Make the keys that a cluster's processes share.")
+@click.argument("file", type=click.Path(path_type=Path))
+def create(file: Path) -> None:
+    """Make new keys in FILE, for a cluster: the setting kafka.keys_file names it.
+
+    All processes that take messages in need the same ones. Keep a copy where your secrets are:
+    without them nobody finds their conversations again. One data directory makes its own.
+    """
+    (made,) = data_dir.make(file).pseudonyms
+    click.echo(f"key {made.id} in {file}: set kafka.keys_file for all that take messages in")
+
+
 @keys.command(name="list")
 @with_settings
 @as_json
 def list_(at: Invocation, as_json: bool) -> None:
     """List the keys, newest first."""
-    found = data_dir.kept_keys(at.settings().server.data_dir).pseudonyms
+    found = data_dir.kept_keys(_file(at.settings())).pseudonyms
     rows = [KeyRow(id=key.id, current=n == 0) for n, key in enumerate(found)]
     if as_json:
         print_json(rows)
@@ -52,7 +82,9 @@ def rotate(at: Invocation) -> None:
     from console.chat_here import runs
 
     settings = at.settings()
-    made, *_ = data_dir.rotate(settings.server.data_dir).pseudonyms
+    made, *_ = data_dir.rotate(_file(settings)).pseudonyms
     click.echo(f"key {made.id} names new conversations from the next start on")
-    if runs(settings):
+    if settings.on_cluster:
+        click.echo("give the file to all that take messages in, and restart them", err=True)
+    elif runs(settings):
         click.echo("the assistant runs with the keys that it began with: restart it", err=True)

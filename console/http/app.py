@@ -7,7 +7,7 @@ What it never does: keep state of its own, or show a session to anybody but its 
 operator.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +25,7 @@ from adapters.channels.webchat_wire import ErrorFrame, Ident, fault, read_hello
 from console.http.answers import answer, answer_errors, read
 from console.http.guard import COOKIE, SIGNED_IN_S, Guard, OperatorToken
 from console.http.host import Host
-from streams.host_state import HandedOver
+from streams.host_state import HandedOver, HostState
 
 PAGES = Path(__file__).parent.parent / "pages"
 
@@ -38,6 +38,7 @@ class Parts:
     """What the app is made of. `token`: the operators'; empty means that there are none.
 
     `origins`: other origins whose pages may connect, such as `https://intranet.example.com`.
+    `state`, `alive`: of a process that does more than the host; else the host's, and always.
     """
 
     host: Host
@@ -45,6 +46,8 @@ class Parts:
     token: str
     registry: CollectorRegistry
     origins: tuple[str, ...] = ()
+    state: Callable[[], HostState] | None = None
+    alive: Callable[[], str] = lambda: ""
 
 
 class SignIn(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,33 +107,57 @@ def make_app(parts: Parts) -> FastAPI:
     app.add_middleware(Guard, token=token, allowed=parts.origins)
     answer_errors(app)
     app.router.routes.extend(parts.chat.routes())
-    add_probes(app, parts.host, registry=parts.registry)
+    state = parts.state or parts.host.state
+    add_probes(app, state, alive=parts.alive, registry=parts.registry)
     add_operators(app, parts.host)
     add_pages(app, parts.chat, token=token)
     return app
 
 
-def add_probes(app: FastAPI, host: Host, *, registry: CollectorRegistry) -> None:
-    """`/healthz` (the process lives), `/readyz` (it can answer), `/metrics`, `/api/state`."""
+def make_probes(
+    state: Callable[[], HostState], *, alive: Callable[[], str], registry: CollectorRegistry
+) -> FastAPI:
+    """The app of a worker that nobody talks to: probes and metrics."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Guard, token=OperatorToken(""), allowed=())
+    answer_errors(app)
+    add_probes(app, state, alive=alive, registry=registry)
+    return app
+
+
+def add_probes(
+    app: FastAPI,
+    state: Callable[[], HostState],
+    *,
+    alive: Callable[[], str],
+    registry: CollectorRegistry,
+) -> None:
+    """`/healthz` (the process lives), `/readyz` (it can answer), `/metrics`, `/api/state`.
+
+    `alive`: empty, or what does not move any more.
+    """
 
     @app.get("/healthz")
     async def healthz() -> Response:
+        stuck = alive()
+        if stuck:
+            return reply(Probe(status="stuck", reason=stuck), status=503)
         return answer(Probe(status="ok"))
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        state = host.state()
-        if state.ready:
+        found = state()
+        if found.ready:
             return answer(Probe(status="ok"))
-        return reply(Probe(status="not ready", reason=state.reason), status=503)
+        return reply(Probe(status="not ready", reason=found.reason), status=503)
 
     @app.get("/metrics")
     async def metrics() -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/api/state")
-    async def state() -> Response:
-        return answer(host.state())
+    async def api_state() -> Response:
+        return answer(state())
 
 
 def add_operators(app: FastAPI, host: Host) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PYTHON = "3.11"
 """Of Debian 12, which the image is made from."""
-EXTRAS = ("llama",)
+EXTRAS = ("kafka", "llama")
 COMPILED = "llama-cpp-python"
 """Published as source only: the Dockerfile compiles it, so it has no hash here."""
 BUILDERS = ("build", "hatchling", "scikit-build-core")

@@ -76,7 +76,7 @@ def assemble(settings: Settings, *, env: Mapping[str, str]) -> Embedded:
     keys = data_dir.keys(directory)
     model = ToldModel(model_runner(settings))
     cards = enabled_skills(settings)
-    skills = _skills(settings, cards, model=model, env=env)
+    skills = skill_runner(settings, cards, model=model, env=env)
     flow, config = build_flow(settings, cards)
     guard = Guard(directory / data_dir.GUARD_FILE)
     # After all that may be refused: from here on the log is ours.
@@ -94,7 +94,7 @@ def assemble(settings: Settings, *, env: Mapping[str, str]) -> Embedded:
     pipeline = Pipeline(
         store,
         egress=Egress(_accounts([webchat]), jitter=random.random),
-        build=_build,
+        build=flow_of,
         outbox=OUTBOX_CHANNELS,
         stepping=guard.stepping,
     )
@@ -211,7 +211,8 @@ def _built(settings: Settings, cards: Sequence[SkillCard]) -> tuple[Flow, bytes]
     return registry.build(settings.flow.name, config), config
 
 
-def _build(body: FlowActivated) -> Flow:
+def flow_of(body: FlowActivated) -> Flow:
+    """The flow of an activation. Raises Refused where this version does not have it."""
     return registry.build(body.flow, bytes(body.config))
 
 
@@ -219,7 +220,7 @@ def _accounts(channels: Sequence[Channel]) -> dict[tuple[str, str], Account]:
     return {(c.kind, c.account): Account(idempotent=c.idempotent) for c in channels}
 
 
-def _skills(
+def skill_runner(
     settings: Settings, cards: tuple[SkillCard, ...], *, model: ModelRunner, env: Mapping[str, str]
 ) -> SkillRunner | None:
     """The skills' runner; None where no skill is enabled."""

@@ -52,25 +52,24 @@ def keys(path: Path) -> Keys:
     Raises: Refused where they are damaged; Unavailable where there is no space to make them.
     """
     file = path / KEYS_FILE
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=Keys)
-    except FileNotFoundError:
-        return _make(file)
-    except (msgspec.DecodeError, OSError) as error:
-        raise Refused(
-            f"{file} cannot be read ({error}): restore it; a new one would cut everybody off from "
-            "their conversations"
-        ) from None
+    return _read(file) if file.exists() else _make(file)
 
 
-def kept_keys(path: Path) -> Keys:
-    """The keys of this directory. Raises Refused where there are none yet, or they are damaged."""
-    if not (path / KEYS_FILE).exists():
-        raise Refused(f"there are no keys in {path} yet: the first start makes them")
-    return keys(path)
+def kept_keys(file: Path) -> Keys:
+    """The keys of this file. Raises Refused where there are none yet, or they are damaged."""
+    if not file.exists():
+        raise Refused(f"there are no keys at {file} yet: the first start makes them")
+    return _read(file)
 
 
-def rotate(path: Path) -> Keys:
+def make(file: Path) -> Keys:
+    """New keys in a new file. Raises Refused where there is one."""
+    if file.exists():
+        raise Refused(f"{file} is there already: other keys would cut everybody off")
+    return _make(file)
+
+
+def rotate(file: Path) -> Keys:
     """Put a new pseudonym key before those that there are; the keys after it.
 
     An engine takes it up at its next start: the new key makes new sessions' ids then, and older
@@ -78,13 +77,23 @@ def rotate(path: Path) -> Keys:
 
     Raises: Refused where there are no keys yet, or they are damaged; Unavailable without space.
     """
-    kept = kept_keys(path)
+    kept = kept_keys(file)
     # An id is never used again, so that no session is looked for under another key's id.
     numbers = (int(key.id[1:]) for key in kept.pseudonyms if key.id[1:].isdecimal())
     made = _key(max(numbers, default=0) + 1)
     rotated = replace(kept, pseudonyms=(made, *kept.pseudonyms))
-    _write(path / KEYS_FILE, rotated)
+    _write(file, rotated)
     return rotated
+
+
+def _read(file: Path) -> Keys:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Keys)
+    except (msgspec.DecodeError, OSError) as error:
+        raise Refused(
+            f"{file} cannot be read ({error}): restore it; a new one would cut everybody off from "
+            "their conversations"
+        ) from None
 
 
 def _make(file: Path) -> Keys:

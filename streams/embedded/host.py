@@ -34,11 +34,11 @@ from streams import ingress
 from streams.embedded.channels import Channels, Pump
 from streams.embedded.clock import HostClock
 from streams.embedded.crash_marks import nowhere
-from streams.embedded.gateway import ChannelGateway
-from streams.embedded.handed_over import HandedOverSessions
 from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
-from streams.embedded.pipeline import Called, Decided, Pipeline, in_a_persons_hands
+from streams.embedded.pipeline import Called, Decided, Pipeline
+from streams.gateway import NOT_KNOWN, ChannelGateway
+from streams.handed_over import HandedOverSessions, in_a_persons_hands
 from streams.host_state import HandedOver, HostState
 from streams.ingress import Ingress, Taken
 
@@ -187,9 +187,11 @@ class EmbeddedHost:
             self._wake.set()
         await future
 
-    def knows(self, session_id: str) -> bool:
-        """Whether anything was ever said in the session."""
-        return self._store.get(session_id) is not None
+    async def require_known(self, session_id: str) -> None:
+        """Raises Refused where nobody has written in the session."""
+        self.require_running()
+        if self._store.get(session_id) is None:
+            raise Refused(NOT_KNOWN)
 
     def require_running(self) -> None:
         """Raises Unavailable where nothing is taken in just now."""

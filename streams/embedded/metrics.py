@@ -17,7 +17,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.version = _version()
+        self.version = own_version()
         self.events = 0
         self.sessions = 0
         self.dead_letters = 0
@@ -90,7 +90,8 @@ class Metrics:
         self._rolled.inc()
 
 
-def _version() -> str:
+def own_version() -> str:
+    """Of this distribution."""
     try:
         return version("ai-assistant")
     except PackageNotFoundError:

@@ -26,7 +26,7 @@ class Performers:
         now_ms: Callable[[], int],
         attempt: int,
         calls_max: int,
-        model: ModelRunner,
+        model: ModelRunner | None = None,
         skills: SkillRunner | None = None,
         intents: IntentRunner | None = None,
     ) -> None:
@@ -42,7 +42,8 @@ class Performers:
     async def start(self, outcome: Callable[[Taken], None], show: Callable[[Frame], None]) -> None:
         """Make the runners ready. Raises Refused where one of them can never work."""
         self._outcome, self._show = outcome, show
-        await self._model.start()
+        if self._model is not None:
+            await self._model.start()
         if self._skills is not None:
             await self._skills.start()
 
@@ -52,9 +53,14 @@ class Performers:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks.values())
-        await self._model.close()
+        if self._model is not None:
+            await self._model.close()
         if self._skills is not None:
             await self._skills.close()
+
+    def begin_anew(self, attempt: int) -> None:
+        """What starts from now on may have been worked on elsewhere before: its frames win."""
+        self._runners.begin_anew(attempt)
 
     @property
     def in_flight(self) -> int:
@@ -102,7 +108,7 @@ class Performers:
 
     def _run(self, hop: Runners, request: RunnerRequest) -> Coroutine[None, None, Outcome]:
         match request:
-            case ModelRequest():
+            case ModelRequest() if self._model is not None:
 
                 def show(text: str) -> None:
                     self._said(hop, request.effect_id, text)

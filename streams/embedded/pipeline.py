@@ -31,6 +31,7 @@ from engine.transcript import expand
 from streams.clock import Deadlines
 from streams.egress import Egress
 from streams.embedded.store import Store
+from streams.handed_over import in_a_persons_hands
 from streams.ingress import Taken
 from streams.sessions import Batch, Order, Sessions, activated, first_due
 
@@ -419,14 +420,6 @@ class Pipeline:
             self._step(decided, records)
             self.commit(decided)
             self.confirm(decided)
-
-
-def in_a_persons_hands(flow: Flow, state: str) -> bool:
-    """Whether a person has taken over in this state; no for a state that the flow does not have."""
-    try:
-        return not flow.hands_over.isdisjoint(flow.path(state))
-    except KeyError:
-        return False
 
 
 def line_of(delivery: Delivery, *, at_ms: int) -> Line:

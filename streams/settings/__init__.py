@@ -4,7 +4,7 @@ Place in the data path: before it. `load` is called at the edge (console); every
 the `Settings` record, or only the section that it needs.
 
     <directory>/im_adapter.json    the IM channels and the fallback strategies
-    <directory>/assistant.toml     server, engine, flow, model, web chat, skills, operators
+    <directory>/assistant.toml     server, engine, flow, model, web chat, skills, operators, Kafka
 
 The directory is `--config`, else AI_ASSISTANT_CONFIG, else ./config, else /etc/ai-config. Without
 directory or files every value has its default. The environment wins over the files.
@@ -21,6 +21,7 @@ from streams.settings.schema import (
     Engine,
     FlowSettings,
     ImChannel,
+    Kafka,
     Model,
     Operators,
     Origin,
@@ -43,6 +44,7 @@ __all__ = [
     "Engine",
     "FlowSettings",
     "ImChannel",
+    "Kafka",
     "Model",
     "Operators",
     "Origin",

@@ -13,12 +13,13 @@ import msgspec
 from engine.effects import FallbackStrategy
 from engine.errors import Refused
 from models.fetch import FILE_NAME
-from streams.settings import checks, environment, files, installed
+from streams.settings import checks, environment, files, installed, kafka_checks
 from streams.settings.schema import (
     Account,
     Engine,
     FlowSettings,
     ImChannel,
+    Kafka,
     Model,
     Operators,
     Origin,
@@ -42,6 +43,7 @@ class _AssistantFile(Section, frozen=True):
     webchat: WebChat = WebChat()
     skills: Skills = Skills()
     operators: Operators = Operators()
+    kafka: Kafka = Kafka()
 
 
 class _ImAdapterFile(Section, frozen=True):
@@ -100,6 +102,7 @@ def load(
         webchat=sections.webchat,
         skills=sections.skills,
         operators=sections.operators,
+        kafka=sections.kafka,
         accounts=accounts,
         fallbacks=fallbacks,
         origins=tuple(origins),
@@ -107,6 +110,7 @@ def load(
             *_no_files(directory),
             *warnings,
             *checks.model_warnings(sections.model, assistant),
+            *kafka_checks.warnings(sections.kafka, assistant),
         ),
     )
 
@@ -152,6 +156,7 @@ def _sections(raw: object, reading: Reading) -> _AssistantFile:
     reading.left_over()
     checks.check_server(sections.server, reading)
     checks.check_skills(sections.skills, reading)
+    kafka_checks.check(sections.kafka, reading)
     path = checks.check_model(sections.model, reading)
     model = msgspec.structs.replace(sections.model, path=path)
     return msgspec.structs.replace(sections, model=model)

@@ -39,6 +39,27 @@ SiteOrigin = Annotated[
         description='sites as a browser names them, such as "https://intranet.example.com"',
     ),
 ]
+Broker = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$",
+        description='brokers as host:port, such as "kafka-0:9092"',
+    ),
+]
+Instance = Annotated[
+    str,
+    Meta(
+        pattern=r"^([A-Za-z][A-Za-z0-9._-]{0,199})?$",
+        description='a name for this process, such as "sessions-0"',
+    ),
+]
+TopicPrefix = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_.-]{0,100}$",
+        description='up to 100 letters, digits, . _ or -, such as "test."',
+    ),
+]
 Seconds = Annotated[float, Meta(ge=0.1, le=3_600)]
 
 
@@ -133,6 +154,32 @@ class Operators(Section, frozen=True):
     token: Secret | None = None
 
 
+class Kafka(Section, frozen=True):
+    """[kafka]. The cluster whose topics hold the log; without `brokers` it is one process's file.
+
+    `prefix`: before each topic's name, one for each installation. `instance`: this process, kept
+    over its restarts. `partitions`: chosen once; another number would part sessions from their
+    past. `keys_file`: the pseudonym and cookie keys, as `keys.json` of a data directory has them:
+    the same for all processes that take messages in. `read_model`: where such a process keeps what
+    it read of all conversations; it can be read again.
+    """
+
+    brokers: tuple[Broker, ...] = ()
+    prefix: TopicPrefix = ""
+    instance: Instance = ""
+    partitions: Annotated[int, Meta(ge=1, le=1_000)] = 12
+    replication: Annotated[int, Meta(ge=1, le=15)] = 3
+    security: Literal["plaintext", "tls"] = "plaintext"
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    sasl: Literal["", "plain", "scram-sha-256", "scram-sha-512"] = ""
+    username: str = ""
+    password: Secret | None = None
+    keys_file: Path | None = None
+    read_model: Literal["file", "memory"] = "file"
+
+
 class RateLimit(Section, frozen=True):
     """Never more than `max_requests` in any `period_seconds`."""
 
@@ -177,10 +224,16 @@ class Settings(Section, frozen=True):
     webchat: WebChat = WebChat()
     skills: Skills = Skills()
     operators: Operators = Operators()
+    kafka: Kafka = Kafka()
     accounts: tuple[Account, ...] = ()
     fallbacks: tuple[FallbackStrategy, ...] = ()
     origins: tuple[Origin, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether the log is on a Kafka cluster, not in the data directory."""
+        return bool(self.kafka.brokers)
 
     def origin(self, key: str) -> str:
         """Where the value of a key such as `server.bind` comes from."""

@@ -14,7 +14,7 @@ from streams.settings.schema import Settings
 from streams.settings.secret import MASK, Secret
 
 _SECRET_NAME = re.compile(r"(?i)(secret|password|passwd|token|api_?key|credential)s?$")
-SECTIONS = ("server", "engine", "flow", "model", "webchat", "skills", "operators")
+SECTIONS = ("server", "engine", "flow", "model", "webchat", "skills", "operators", "kafka")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

@@ -80,6 +80,8 @@ def _led(env: dict[str, str], mounts: dict[str, Path]) -> dict[str, str]:
     led = dict(env)
     for name, text in env.items():
         for target, place in mounts.items():
-            if text == target or text.startswith(f"{target}/"):
-                led[name] = str(place) + text.removeprefix(target)
+            kind = "file:" if text.startswith("file:") else ""
+            path = text.removeprefix(kind)
+            if path == target or path.startswith(f"{target}/"):
+                led[name] = f"{kind}{place}{path.removeprefix(target)}"
     return led

@@ -9,16 +9,12 @@ from collections.abc import Iterable
 from streams.settings import environment
 from streams.settings.load import _AssistantFile
 
-NOT_YET = frozenset({"kafka"})
-"""Sections that the compose file and the manifests name before the settings have them."""
-
 PYTHONS = frozenset({"HOME", "LANG", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"})
 
 
 def unknown(names: Iterable[str]) -> list[str]:
     """Those of these variables that nobody reads."""
     sections = typing.get_type_hints(_AssistantFile)
-    assert not NOT_YET & sections.keys(), "they are there now: take them out of NOT_YET"
     keys = {
         f"{section}.{field}"
         for section, kind in sections.items()
@@ -29,6 +25,6 @@ def unknown(names: Iterable[str]) -> list[str]:
         if name in PYTHONS or name == "AI_ASSISTANT_CONFIG":
             continue
         read = list(environment.read({name: "x"}))
-        if not read or (read[0] not in keys and read[0].split(".")[0] not in NOT_YET):
+        if not read or read[0] not in keys:
             found.append(name)
     return found

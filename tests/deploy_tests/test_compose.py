@@ -3,19 +3,20 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from console.commands.worker import ROLES
 from tests.deploy_tests import known_settings
 from tests.deploy_tests.composed import FILE, as_process, composed, environment, targets
 from tests.deploy_tests.image import runtime
 
 SERVICES: dict[str, Any] = composed()["services"]
-ROLES = ("ingress", "sessions", "model", "skill", "egress", "clock")
-CLUSTER = ("kafka", "topics", *ROLES)
+CLUSTER = ("kafka", "topics", "secrets", *ROLES)
 
 
 def judged(file: Path) -> subprocess.CompletedProcess[str]:
@@ -97,9 +98,12 @@ def test_the_cluster_starts_only_when_asked_for(name: str) -> None:
 def test_a_worker_waits_for_broker_and_topics_and_has_a_name_of_its_own(role: str) -> None:
     service = SERVICES[role]
     assert service["command"] == ["worker", "--role", role]
+    done = {"condition": "service_completed_successfully"}
+    made = {"secrets": done} if role == "ingress" else {}
     assert service["depends_on"] == {
         "kafka": {"condition": "service_healthy"},
-        "topics": {"condition": "service_completed_successfully"},
+        "topics": done,
+        **made,
     }
     assert environment(service)["AI_ASSISTANT_KAFKA__INSTANCE"] == f"{role}-0"
 
@@ -115,6 +119,23 @@ def test_the_topics_are_made_once_by_the_healthy_broker() -> None:
 @pytest.mark.parametrize("name", [name for name in SERVICES if name != "kafka"])
 def test_every_variable_is_read_by_somebody(name: str) -> None:
     assert known_settings.unknown(environment(SERVICES[name])) == []
+
+
+def test_the_shared_secrets_are_made_once_for_the_gateway_alone(tmp_path: Path) -> None:
+    (script,) = SERVICES["secrets"]["command"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    here = script.replace(runtime.environment()["AI_ASSISTANT_DATA"], str(tmp_path))
+    kept = []
+    for _ in range(2):
+        env = {**os.environ, "PATH": path, "PYTHONPATH": str(FILE.parent)}
+        subprocess.run(["sh", "-ec", here], cwd=tmp_path, env=env, check=True)
+        kept.append({file.name: file.read_bytes() for file in tmp_path.iterdir()})
+    assert kept[0] == kept[1]
+    assert kept[0].keys() == {"keys.json", "operator.token"}
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    env = as_process("ingress", tmp_path).env
+    assert Path(env["AI_ASSISTANT_KAFKA__KEYS_FILE"]).name in kept[0]
+    assert Path(env["AI_ASSISTANT_OPERATORS__TOKEN"]).name in kept[0]
 
 
 def test_no_value_is_taken_from_the_shell_that_starts_it() -> None:

@@ -16,7 +16,7 @@ from tests.deploy_tests.image import builder, let_in, pinned, reader, runtime
 from tests.tidy import sources
 
 PROJECT = tomllib.loads((sources.ROOT / "pyproject.toml").read_text())["project"]
-SHIPPED_EXTRAS = ("llama",)
+SHIPPED_EXTRAS = ("kafka", "llama")
 
 
 def test_the_context_is_what_the_wheel_is_made_of_and_nothing_else() -> None:

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from console.commands.worker import ROLES
 from streams.settings import load
+from streams.settings.schema import Kafka
+from streams.topics import T
 from tests.deploy_tests import keda, known_settings
 from tests.deploy_tests.image import runtime
 from tests.tidy import sources
@@ -19,7 +23,6 @@ from tests.tidy import sources
 FOLDER = sources.ROOT / "deploy" / "kubernetes"
 EXAMPLE = FOLDER / "examples" / "autoscaling.yaml"
 VERSIONS = ("1.30", "1.33", "1.36")
-ROLES = ("ingress", "sessions", "model", "skill", "egress", "clock")
 SECRETS = "/run/secrets/ai-assistant"
 
 Manifest = dict[str, Any]
@@ -101,6 +104,11 @@ def test_what_it_writes_to_is_a_volume_and_its_settings_are_where_the_image_look
     for volume in pod["volumes"]:
         assert "sizeLimit" in volume.get("emptyDir", {"sizeLimit": ""})
         assert "hostPath" not in volume
+
+
+def test_there_is_one_of_each_role() -> None:
+    sets = [name for name, manifest in MANIFESTS.items() if manifest["kind"] == "StatefulSet"]
+    assert sorted(sets) == sorted(f"StatefulSet/ai-assistant-{name}" for name in ROLES)
 
 
 @pytest.mark.parametrize("name", ROLES)
@@ -187,19 +195,19 @@ def test_every_variable_is_read_by_somebody(name: str) -> None:
 
 def test_the_settings_in_the_config_map_are_right(tmp_path: Path) -> None:
     data = MANIFESTS["ConfigMap/ai-assistant"]["data"]
-    secrets = set()
+    secrets = {"keys.json"}
     for name in ("assistant.toml", "im_adapter.json"):
-        secrets |= set(re.findall(f"file:{SECRETS}/([a-z-]+)", data[name]))
+        secrets |= set(re.findall(f"{SECRETS}/([a-z.-]+)", data[name]))
         (tmp_path / name).write_text(data[name].replace(SECRETS, str(tmp_path)))
     for name in secrets:
         (tmp_path / name).write_text("secret")
-    settings = load(tmp_path, {"HOME": str(tmp_path)})
+    brokers = {"AI_ASSISTANT_KAFKA__BROKERS": data["brokers"]}
+    settings = load(tmp_path, {"HOME": str(tmp_path), **brokers})
     assert settings.warnings == ()
-    assert secrets == {"operator-token", "im-app-key", "im-app-secret"}
+    assert settings.kafka.security == "tls"
+    assert settings.kafka.keys_file == tmp_path / "keys.json"
     operations = (sources.ROOT / "docs" / "operations.md").read_text()
-    assert [
-        name for name in (*secrets, "keys.json") if f"--from-file={name}" not in operations
-    ] == []
+    assert [name for name in secrets if f"--from-file={name}" not in operations] == []
     most = role("sessions")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert settings.server.drain_s + 5 < most
 
@@ -221,9 +229,11 @@ def test_the_autoscaling_example_scales_what_there_is_by_what_waits() -> None:
     (trigger,) = example["spec"]["triggers"]
     brokers = MANIFESTS["ConfigMap/ai-assistant"]["data"]["brokers"]
     assert trigger["metadata"]["bootstrapServers"] == brokers
-    assert trigger["metadata"]["topic"] == "effects.model"
+    kafka = tomllib.loads(MANIFESTS["ConfigMap/ai-assistant"]["data"]["assistant.toml"])["kafka"]
+    assert trigger["metadata"]["topic"] == kafka["prefix"] + T.MODEL
+    assert trigger["metadata"]["consumerGroup"] == kafka["prefix"] + "model"
     least, most = example["spec"]["minReplicaCount"], example["spec"]["maxReplicaCount"]
-    assert role("model")["spec"]["replicas"] <= least < most
+    assert role("model")["spec"]["replicas"] <= least < most <= Kafka().partitions
     wrong = copy.deepcopy(example)
     wrong["spec"]["triggers"][0]["metadata"]["lagTreshold"] = "20"
     with pytest.raises(jsonschema.ValidationError):

@@ -212,3 +212,35 @@ def test_an_address_knows_who_can_reach_it(
 ) -> None:
     server = load(write(tmp_path, f"[server]\nbind = '{bind}'"), HOME).server
     assert (server.host, server.port, server.is_loopback) == (host, port, loopback)
+
+
+def test_a_cluster_comes_from_the_environment_and_its_password_is_masked(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hush-hush\n")
+    env = {
+        "AI_ASSISTANT_KAFKA__BROKERS": "kafka-0:9092, [::1]:9093",
+        "AI_ASSISTANT_KAFKA__INSTANCE": "sessions-0",
+        "AI_ASSISTANT_KAFKA__REPLICATION": "1",
+        "AI_ASSISTANT_KAFKA__SASL": "scram-sha-512",
+        "AI_ASSISTANT_KAFKA__USERNAME": "assistant",
+        "AI_ASSISTANT_KAFKA__PASSWORD": f"file:{tmp_path / 'password'}",
+    }
+    settings = load(tmp_path, {**HOME, **env})
+    assert settings.on_cluster
+    assert settings.kafka.brokers == ("kafka-0:9092", "[::1]:9093")
+    assert settings.kafka.password is not None
+    assert settings.kafka.password.reveal() == "hush-hush"
+    shown = table(settings)
+    assert shown["kafka.instance"] == ("sessions-0", "env AI_ASSISTANT_KAFKA__INSTANCE")
+    assert shown["kafka.password"][0] == "••••"
+    assert "hush" not in str(shown)
+
+
+def test_without_brokers_the_log_is_a_file(tmp_path: Path) -> None:
+    assert not load(write(tmp_path, "[kafka]\nprefix = 'x.'"), HOME).on_cluster
+
+
+def test_a_certificate_without_tls_is_a_warning(tmp_path: Path) -> None:
+    write(tmp_path, "[kafka]\nca_file = 'assistant.toml'")
+    (warning,) = load(tmp_path, HOME).warnings
+    assert "kafka.ca_file: has no effect" in warning
+    assert "set kafka.security to 'tls'" in warning

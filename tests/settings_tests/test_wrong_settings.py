@@ -62,6 +62,42 @@ TOML = {
         "[skills]\nenabled = ['../x.py']",
         ["skills.enabled", "installed skills"],
     ),
+    "a broker without port": ("[kafka]\nbrokers = ['kafka']", ["kafka.brokers", "host:port"]),
+    "brokers as a text": ("[kafka]\nbrokers = 'kafka:9092'", ["kafka.brokers", "a list of"]),
+    "a broker's port that is none": ("[kafka]\nbrokers = ['k:0']", ['"k:0"', "1 to 65535"]),
+    "a broker twice": ("[kafka]\nbrokers = ['k:1', 'k:1']", ["kafka.brokers", "each broker once"]),
+    "a prefix that no topic has": ("[kafka]\nprefix = 'a/b'", ["kafka.prefix", "letters, digits"]),
+    "an instance that is no name": ("[kafka]\ninstance = '0'", ["kafka.instance", "sessions-0"]),
+    "no partitions": ("[kafka]\npartitions = 0", ["kafka.partitions", "from 1 to 1 000"]),
+    "no copies": ("[kafka]\nreplication = 0", ["kafka.replication", "from 1 to 15"]),
+    "another security": ("[kafka]\nsecurity = 'ssl'", ["kafka.security", '"plaintext", "tls"']),
+    "a certificate without key": (
+        "[kafka]\nsecurity = 'tls'\ncert_file = 'assistant.toml'",
+        ["kafka.key_file", "cert_file and key_file together"],
+    ),
+    "an authority that is not there": (
+        "[kafka]\nsecurity = 'tls'\nca_file = 'none.pem'",
+        ["kafka.ca_file", "no file at"],
+    ),
+    "keys that are not there": ("[kafka]\nkeys_file = 'no.json'", ["kafka.keys_file", "no file"]),
+    "another SASL": ("[kafka]\nsasl = 'gssapi'", ["kafka.sasl", '"scram-sha-512"']),
+    "a user without SASL": ("[kafka]\nusername = 'ai'", ["kafka.sasl", "for a user"]),
+    "SASL without user": (
+        "[kafka]\nsasl = 'scram-sha-256'\npassword = 'hush'",
+        ["kafka.username", "the user's name"],
+    ),
+    "SASL without password": (
+        "[kafka]\nsasl = 'scram-sha-256'\nusername = 'ai'",
+        ["kafka.password", "found nothing"],
+    ),
+    "the example's password": (
+        "[kafka]\nsasl = 'scram-sha-256'\nusername = 'ai'\npassword = 'changeme'",
+        ["kafka.password", "to be replaced"],
+    ),
+    "a password for all to read": (
+        "[kafka]\nbrokers = ['k:9092']\nsasl = 'plain'\nusername = 'ai'\npassword = 'hush'",
+        ["kafka.sasl", "sends the password as it is"],
+    ),
     "a file that is no TOML": ("[server\nbind = 1", ["not TOML", "line 1"]),
     "a key given twice": ("[server]\ndrain_s = 1\ndrain_s = 2\n[model]", ["not TOML", "line 3"]),
 }
@@ -99,6 +135,14 @@ ENVIRONMENT = {
         {"MAX_TOKENS": "5", "AI_ASSISTANT_MODEL__MAX_TOKENS": "6"},
         ["MAX_TOKENS and MAX_TOKENS", "differently"],
     ),
+    "no broker": (
+        {"AI_ASSISTANT_KAFKA__BROKERS": "kafka-0:9092,kafka-1"},
+        ["AI_ASSISTANT_KAFKA__BROKERS (kafka.brokers)", "host:port"],
+    ),
+    "no such password": (
+        {"AI_ASSISTANT_KAFKA__PASSWORD": "file:/no/such"},
+        ["AI_ASSISTANT_KAFKA__PASSWORD (kafka.password)", "cannot be read"],
+    ),
     "no such model file": (
         {"MODEL_PATH": "/no/such/file.gguf"},
         ["MODEL_PATH", "nothing at /no/such"],
@@ -122,6 +166,7 @@ def test_a_wrong_assistant_toml_is_refused(text: str, told: list[str], tmp_path:
     error = refusal(tmp_path)
     for part in (str(tmp_path / "assistant.toml"), *told):
         assert part in error
+    assert "hush" not in error
 
 
 @pytest.mark.parametrize(("text", "told"), JSON.values(), ids=JSON)

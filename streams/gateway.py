@@ -1,24 +1,45 @@
-"""What one channel account may ask of the embedded host: the `Gateway` port.
+"""What one channel account may ask of its host: the `Gateway` port, the same on every host.
 
-Between a channel and `EmbeddedHost`: each ask becomes an event by way of ingress, and returns once
-that is durable. It keeps nothing.
+Between a channel and its host: each ask becomes an event by way of ingress, and returns once that
+is durable. It keeps nothing.
 """
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, Protocol, cast
 
 from engine.errors import Refused
 from engine.ports import Incoming, Line, SessionView
 from streams import ingress
-from streams.ingress import Ingress
+from streams.ingress import Ingress, Taken
 
-if TYPE_CHECKING:
-    from streams.embedded.host import EmbeddedHost
+
+class Conversations(Protocol):
+    """What a host does for the gateways of its channels."""
+
+    def now_ms(self) -> int:
+        """Log time."""
+
+    async def submit(self, taken: Taken) -> None:
+        """Return once the event is durable. Raises Unavailable."""
+
+    async def require_known(self, session_id: str) -> None:
+        """Raises Refused where nobody has written in the session, Unavailable where it may be."""
+
+    async def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:
+        """Committed lines with n > after."""
+
+    async def view(self, session_id: str) -> SessionView | None:
+        """The session as its person may see it."""
+
+
+NOT_KNOWN = "nobody has written in this conversation yet: send a message first"
+"""Said by hosts: a stop or a verdict would make a session, and whoever has a cookie may name any
+conversation."""
 
 
 class ChannelGateway:
     """What one channel account may ask of the host: the `Gateway` port."""
 
-    def __init__(self, host: "EmbeddedHost", routes: Ingress) -> None:
+    def __init__(self, host: Conversations, routes: Ingress) -> None:
         self._host = host
         self._ingress = routes
 
@@ -30,7 +51,7 @@ class ChannelGateway:
 
     async def stop(self, session_id: str, *, reply_id: str, request_id: str) -> None:
         """The person pressed stop. Raises Refused where nobody has written yet."""
-        self._require_known(session_id)
+        await self._host.require_known(session_id)
         await self._host.submit(
             ingress.stop_requested(
                 session_id, reply_id, request_id=request_id, now_ms=self._host.now_ms()
@@ -41,7 +62,7 @@ class ChannelGateway:
         self, session_id: str, *, reply_id: str, verdict: str, text: str, request_id: str = ""
     ) -> None:
         """The person judged a reply. Raises Refused where nobody has written yet."""
-        self._require_known(session_id)
+        await self._host.require_known(session_id)
         if verdict not in ("up", "down"):
             raise Refused(f"verdict {verdict!r}: it is `up` or `down`")
         judged = cast('Literal["up", "down"]', verdict)
@@ -55,12 +76,6 @@ class ChannelGateway:
                 request_id=request_id,
             )
         )
-
-    def _require_known(self, session_id: str) -> None:
-        self._host.require_running()
-        # Its event would make a session, and whoever has a cookie may name any conversation.
-        if not self._host.knows(session_id):
-            raise Refused("nobody has written in this conversation yet: send a message first")
 
     def now_ms(self) -> int:
         """The log's time."""

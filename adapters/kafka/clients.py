@@ -1,0 +1,217 @@
+"""How every client of this process reaches the brokers: in one place, so that none is left out.
+
+Clients come from here unstarted. What aiokafka raises becomes, in `told`, what a host can act on.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    UnsupportedSaslMechanismError,
+)
+from aiokafka.structs import ConsumerRecord
+
+from adapters.kafka.records import Fetched
+from engine.errors import Conflict, InvalidRecord, Refused, Unavailable
+
+BATCH_BYTES_MAX = 900_000
+"""A broker takes 1 MiB in one batch."""
+REQUEST_BYTES_MAX = 1_000_000
+RETRY_BACKOFF_MS = 10
+"""aiokafka's 100 ms would be a tenth of a second in every seventh transaction."""
+REQUEST_TIMEOUT_MS = 30_000
+FETCH_WAIT_MS = 500
+STOP_WITHIN_S = 2.0
+
+# What it has to say comes as errors, which `told` tells; its log repeats each of its retries, a
+# hundred times a second while a broker is away.
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+_FORBIDDEN = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+Protocol = Literal["plaintext", "tls"]
+Mechanism = Literal["", "plain", "scram-sha-256", "scram-sha-512"]
+
+
+class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the brokers are and how they are reached.
+
+    `brokers`: host:port, with commas. `prefix`: before every name of this installation. `ca_file`:
+    whom to trust, by default whom the machine trusts; `cert_file` and `key_file`: who we are.
+    """
+
+    brokers: str
+    prefix: str = ""
+    security: Protocol = "plaintext"
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    sasl: Mechanism = ""
+    username: str = ""
+    password: str = ""
+    transaction_timeout_ms: int = 10_000
+    session_timeout_ms: int = 30_000
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"KafkaSettings(brokers={self.brokers!r}, prefix={self.prefix!r})"
+
+    def named(self, name: str) -> str:
+        """The name on the brokers: of a topic, a group, a transactional id."""
+        return f"{self.prefix}{name}"
+
+
+def producer_of(
+    settings: KafkaSettings, *, transactional_id: str | None = None, durable: bool = True
+) -> AIOKafkaProducer:
+    """A producer: idempotent and acknowledged by all copies, unless it is not `durable`."""
+    more: dict[str, Any] = {"acks": 1}
+    if durable:
+        more = {"acks": "all", "enable_idempotence": True}
+    if transactional_id is not None:
+        more["transactional_id"] = settings.named(transactional_id)
+        more["transaction_timeout_ms"] = settings.transaction_timeout_ms
+    return AIOKafkaProducer(
+        **_link(settings),
+        **more,
+        retry_backoff_ms=RETRY_BACKOFF_MS,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        max_batch_size=BATCH_BYTES_MAX,
+        max_request_size=REQUEST_BYTES_MAX,
+    )
+
+
+def consumer_of(
+    settings: KafkaSettings,
+    *,
+    group: str | None = None,
+    instance: str = "",
+    committed: bool = True,
+    from_start: bool = True,
+) -> AIOKafkaConsumer:
+    """A consumer that commits nothing by itself.
+
+    `instance`: its name in the group over restarts (static membership). `committed`: what is in
+    open or aborted transactions is not shown. `from_start`: where there is no offset yet.
+    """
+    more: dict[str, Any] = {}
+    if group is not None:
+        more = {
+            "group_id": settings.named(group),
+            "group_instance_id": instance or None,
+            "session_timeout_ms": settings.session_timeout_ms,
+            # Whoever loses a partition may finish what it has begun there.
+            "rebalance_timeout_ms": max(60_000, settings.session_timeout_ms),
+            "heartbeat_interval_ms": min(2_000, settings.session_timeout_ms // 3),
+        }
+    return AIOKafkaConsumer(
+        **_link(settings),
+        **more,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest" if from_start else "latest",
+        isolation_level="read_committed" if committed else "read_uncommitted",
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+    )
+
+
+def admin_of(settings: KafkaSettings) -> AIOKafkaAdminClient:
+    """A client that makes topics and describes them."""
+    return AIOKafkaAdminClient(**_link(settings), request_timeout_ms=REQUEST_TIMEOUT_MS)
+
+
+def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
+    """TLS 1.2 or later, the brokers' names checked; None on plain links. Raises Refused."""
+    if settings.security != "tls":
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if settings.cert_file is not None:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+    except OSError as error:  # ssl.SSLError too
+        raise Refused(f"the TLS files of kafka cannot be used: {type(error).__name__}") from error
+    return context
+
+
+def _link(settings: KafkaSettings) -> dict[str, Any]:
+    secured = {"plaintext": "PLAINTEXT", "tls": "SSL"}[settings.security]
+    link: dict[str, Any] = {
+        "bootstrap_servers": settings.brokers,
+        "security_protocol": secured,
+        "ssl_context": tls_context(settings),
+    }
+    if settings.sasl:
+        link["security_protocol"] = "SASL_SSL" if settings.security == "tls" else "SASL_PLAINTEXT"
+        link["sasl_mechanism"] = settings.sasl.upper()
+        link["sasl_plain_username"] = settings.username
+        link["sasl_plain_password"] = settings.password
+    return link
+
+
+async def ended(producer: AIOKafkaProducer) -> None:
+    """Stop a producer, for good after a while: it would wait for brokers that are away for ever."""
+    with suppress(KafkaError, TimeoutError):
+        async with asyncio.timeout(STOP_WITHIN_S):
+            await producer.stop()
+            return
+    with suppress(KafkaError, TimeoutError):
+        async with asyncio.timeout(STOP_WITHIN_S):
+            await producer._sender.close()
+    await producer.client.close()
+
+
+def fetched(settings: KafkaSettings, records: Sequence[ConsumerRecord]) -> list[Fetched]:
+    """Records of one topic, under its name without the prefix."""
+    if not records:
+        return []
+    topic = records[0].topic.removeprefix(settings.prefix)
+    return [
+        Fetched(topic, r.partition, r.offset, r.timestamp, r.key or b"", r.value, r.headers)
+        for r in records
+    ]
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """What aiokafka raises inside, as Conflict, Refused, InvalidRecord or Unavailable."""
+    try:
+        yield
+    except KafkaError as error:
+        raise _meant(what, error) from error
+    except OSError as error:  # a name that nobody knows, a TLS hand-shake that failed
+        raise Unavailable(f"{what}: {type(error).__name__}") from error
+
+
+def _meant(what: str, error: KafkaError) -> Exception:
+    name = type(error).__name__
+    if isinstance(error, ProducerFenced) or "Fenced" in str(error):
+        return Conflict(f"{what}: another owner has taken over")
+    if isinstance(error, SaslAuthenticationFailed | UnsupportedSaslMechanismError):
+        return Refused(f"{what}: the broker does not accept the user name and password ({name})")
+    if isinstance(error, _FORBIDDEN):
+        return Refused(f"{what}: the broker does not allow it ({name})")
+    if isinstance(error, MessageSizeTooLargeError):
+        return InvalidRecord(f"{what}: a record is larger than {REQUEST_BYTES_MAX} bytes")
+    return Unavailable(f"{what}: the brokers do not answer as they should ({name})")

@@ -1,0 +1,82 @@
+"""Writes to Kafka whole or not at all, as the one owner of a partition.
+
+A transactional id belongs to one partition: whoever begins with it last is the owner, and nothing
+that an earlier one still writes is taken. What that one left open is settled by the beginning.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
+
+from adapters.kafka.clients import KafkaSettings, ended, producer_of, told
+from adapters.kafka.records import Row
+from engine.errors import InvalidRecord
+
+
+class Transactions:
+    """The transactions of one owner, one at a time."""
+
+    def __init__(self, settings: KafkaSettings, transactional_id: str) -> None:
+        self._settings = settings
+        self._id = transactional_id
+        self._producer: AIOKafkaProducer | None = None
+
+    async def begin(self) -> None:
+        """Become the owner: from now on every older one's `write` raises Conflict."""
+        producer = producer_of(self._settings, transactional_id=self._id)
+        with told(f"begin as {self._id}"):
+            try:
+                await producer.start()
+            except BaseException:
+                await ended(producer)
+                raise
+        self._producer = producer
+
+    async def stop(self) -> None:
+        """Let go; what was not committed never was."""
+        if self._producer is not None:
+            await ended(self._producer)
+
+    async def write(self, rows: Sequence[Row]) -> None:
+        """All of these, visible at once and durable on return.
+
+        Raises Conflict where there is a newer owner: nothing of it is written then. After any other
+        error nobody knows, and this owner can write no more.
+        """
+        producer = self._producer
+        assert producer is not None, "begin first"
+        with told(f"write as {self._id}"):
+            async with producer.transaction():
+                await self._send(producer, rows)
+
+    async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Row]) -> None:
+        """One batch for each partition, not one future for each record: half the cost."""
+        now_ms = time.time_ns() // 1_000_000
+        batches: dict[tuple[str, int], Any] = {}
+        sent: list[asyncio.Future[Any]] = []
+        for row in rows:
+            topic = self._settings.named(row.topic)
+            partition = row.partition
+            if partition is None:
+                width = len(await producer.partitions_for(topic))
+                partition = (murmur2(row.key) & 0x7FFFFFFF) % width
+            to = (topic, partition)
+            batch = batches.get(to)
+            if batch is None or not _added(batch, row, now_ms):
+                if batch is not None:
+                    sent.append(await producer.send_batch(batch, topic, partition=partition))
+                batch = batches[to] = producer.create_batch()
+                if not _added(batch, row, now_ms):
+                    raise InvalidRecord(f"a record for {row.topic} is larger than a batch")
+        for (topic, partition), batch in batches.items():
+            sent.append(await producer.send_batch(batch, topic, partition=partition))
+        await asyncio.gather(*sent)
+
+
+def _added(batch: Any, row: Row, now_ms: int) -> bool:
+    added = batch.append(timestamp=now_ms, key=row.key, value=row.value, headers=list(row.headers))
+    return added is not None

@@ -1,0 +1,165 @@
+"""A worker process: roles of a cluster and its HTTP server, from settings to a clean stop.
+
+Started by `ai-assistant worker`, one process or container for each; whoever runs it restarts it. A
+role that can go on no more ends the process at once, whatever else it does: what is durable is
+elsewhere, and its partitions go to others.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from console.http.app import Parts, make_app, make_probes
+from console.http.serve import Server
+from console.http.serve import config as server_config
+from console.invocation import code_of
+from console.serving import bound_socket, calm_collector, url_of
+from engine.errors import EngineError, Unavailable
+from streams.cluster.assemble import Assembled, assemble_worker
+from streams.cluster.links import shared_token
+from streams.embedded.clock import wall_ms
+from streams.embedded.metrics import own_version
+from streams.host_state import HostState
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STUCK_MS = 60_000
+"""A role's loop turns at least each few seconds, whatever it waits for."""
+AGAIN_S = 0.5
+
+
+class Worker:
+    """The roles of one process, as probes and operators see them together."""
+
+    def __init__(self, assembled: Assembled, names: Sequence[str]) -> None:
+        self._parts = assembled
+        self._names = ", ".join(names)
+        self._started_ms = wall_ms()
+
+    def state(self) -> HostState:
+        """Ready where every role is."""
+        gateway = self._parts.gateway
+        whys = [f"{role.name}: {role.ready}" for role in self._parts.roles if role.ready]
+        if self._parts.appender.fault:
+            whys.append(self._parts.appender.fault)
+        if gateway is not None and gateway.gateway.ready:
+            whys.append(f"ingress: {gateway.gateway.ready}")
+        if gateway is not None:
+            found = gateway.gateway.state()
+        else:
+            found = HostState(
+                ready=True, reason="", version=own_version(), flow="",
+                started_ms=self._started_ms, sessions=0, events=0, lag=0, undelivered=0,
+                dead_letters=0,
+            )  # fmt: skip
+        return _told(found, "; ".join(whys))
+
+    def alive(self) -> str:
+        """The role whose loop has stood still for a minute, if one has."""
+        now_ms = time.monotonic_ns() // 1_000_000
+        stuck = [r.name for r in self._parts.roles if now_ms - r.progressed_ms > STUCK_MS]
+        return ", ".join(stuck)
+
+    async def start(self) -> None:
+        """Begin all roles; they connect when the brokers are there."""
+        for role in self._parts.roles:
+            await role.start()
+        if self._parts.gateway is not None:
+            await self._parts.gateway.gateway.start()
+
+    async def failed(self) -> BaseException:
+        """Wait until a role can go on no more; why."""
+        gateway = self._parts.gateway
+        waits = [asyncio.ensure_future(role.failed()) for role in self._parts.roles]
+        if gateway is not None:
+            waits.append(asyncio.ensure_future(gateway.gateway.failed()))
+        done, others = await asyncio.wait(waits, return_when=asyncio.FIRST_EXCEPTION)
+        for other in others:
+            other.cancel()
+        errors = [future.exception() for future in done]
+        return next((error for error in errors if error is not None), asyncio.CancelledError())
+
+    async def stop(self, *, drain_s: float) -> None:
+        """Take nothing more in, then let each role finish what it has in hand."""
+        if self._parts.gateway is not None:
+            await self._parts.gateway.gateway.stop(drain_s=drain_s)
+        await asyncio.gather(*(role.stop(drain_s=drain_s) for role in self._parts.roles))
+        await self._parts.appender.stop()
+
+
+async def work(
+    settings: Settings, names: Sequence[str], *, env: Mapping[str, str], say: Callable[[str], None]
+) -> int:
+    """Run these roles until a signal; the exit code. Raises Refused with what is wrong."""
+    calm_collector()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    assembled = assemble_worker(settings, names, env=env)
+    worker = Worker(assembled, names)
+    bound = bound_socket(settings)
+    server = _server(settings, assembled, worker)
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    say(f"worker {', '.join(names)}: probes at {url_of(bound)}")
+    stopped = asyncio.create_task(stop.wait())
+    connected = asyncio.create_task(_connected(assembled))
+    await asyncio.wait([stopped, connected], return_when=asyncio.FIRST_COMPLETED)
+    if not stop.is_set():
+        connected.result()
+        await worker.start()
+        died = asyncio.create_task(worker.failed())
+        await asyncio.wait([stopped, died, serving], return_when=asyncio.FIRST_COMPLETED)
+        if died.done():
+            error = died.result()
+            say(f"worker {', '.join(names)} ends: {error}")
+            os._exit(int(code_of(error)) if isinstance(error, EngineError) else 70)
+        say(f"stopping: waiting at most {settings.server.drain_s:g} s for what is in hand")
+        await worker.stop(drain_s=settings.server.drain_s)
+    server.should_exit = True
+    await serving
+    # What Faust still has running would take seconds to end, and nobody needs it.
+    os._exit(0)
+
+
+async def _connected(assembled: Assembled) -> None:
+    """The appender is the first to need the brokers; they may be down for as long as they like."""
+    told = ""
+    while True:
+        try:
+            return await assembled.appender.start()
+        except Unavailable as error:
+            if str(error) != told:
+                told = str(error)
+                log.warning("waiting for the brokers: %s", told)
+            await asyncio.sleep(AGAIN_S)
+
+
+def _server(settings: Settings, assembled: Assembled, worker: Worker) -> Server:
+    gateway = assembled.gateway
+    if gateway is None:
+        app = make_probes(worker.state, alive=worker.alive, registry=assembled.registry)
+    else:
+        app = make_app(
+            Parts(
+                host=gateway.gateway,
+                chat=gateway.webchat,
+                token=shared_token(settings).reveal(),
+                registry=assembled.registry,
+                origins=settings.webchat.origins,
+                state=worker.state,
+                alive=worker.alive,
+            )
+        )
+    bind = settings.server
+    return Server(server_config(app, host=bind.host, port=bind.port, drain_s=round(bind.drain_s)))
+
+
+def _told(state: HostState, why: str) -> HostState:
+    return replace(state, ready=not why, reason=why)

@@ -1,0 +1,4 @@
+"""The roles of a Kafka cluster beside the sessions': plain asyncio loops over the hops.
+
+One file for each role; `adapters.kafka` reads and writes the topics for them.
+"""

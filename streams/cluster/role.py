@@ -1,0 +1,121 @@
+"""A role of a process: it connects, works until it is stopped, and says how it is.
+
+Brokers that are away are waited for, for as long as it takes; another owner, or what nobody
+foresaw, ends it: `failed` says why, and the process ends, to be started anew.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from engine.errors import Conflict, EngineError, Refused, Unavailable, trace_of
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 0.5
+
+
+class Role:
+    """What all roles share. `ready`: empty, or why not. `progressed_ms`: its loop's last turn."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ready = "connecting"
+        self.progressed_ms = _monotonic_ms()
+        self._stopping = False
+        self._ends: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin. It connects when the brokers are there; `ready` says when it has."""
+        self._ends = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._run(), name=self.name)
+
+    async def stop(self, *, drain_s: float) -> None:
+        """Take nothing more; wait at most `drain_s` for what is in hand; let go."""
+        self.ready = "stopping"
+        self._stopping = True
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=drain_s + RETRY_S)
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        try:
+            async with asyncio.timeout(drain_s):
+                await self._drained()
+        except TimeoutError:
+            log.warning("%s stops with work in hand: it goes on elsewhere", self.name)
+        await self._let_go()
+
+    async def failed(self) -> None:
+        """Return when it was stopped. Raises what ended it before."""
+        assert self._ends is not None, "start it first"
+        await asyncio.shield(self._ends)
+
+    # ---- for roles ----------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        """Connect all it needs, with `_until_there`."""
+
+    async def _turn(self) -> None:
+        """Work for about a second at most."""
+
+    async def _drained(self) -> None:
+        """Return when nothing is in hand."""
+
+    async def _let_go(self) -> None:
+        """Stop all it started."""
+
+    async def _until_there(self, start: Callable[[], Awaitable[None]]) -> None:
+        """Start a client; while the brokers are away, again and again."""
+        while True:
+            try:
+                return await start()
+            except Unavailable as error:
+                self._waits(error)
+                await asyncio.sleep(RETRY_S)
+
+    def _fail(self, error: BaseException) -> None:
+        """It can do no more."""
+        if self._ends is not None and not self._ends.done():
+            told = error if isinstance(error, EngineError) else trace_of(error)
+            log.critical("%s cannot go on: %s", self.name, told)
+            self.ready = "broken, and about to be restarted"
+            self._ends.set_exception(error)
+            self._ends.exception()  # whoever asks is told; nobody has to ask
+
+    # ---- inside -------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        assert self._ends is not None
+        try:
+            await self._connect()
+            while not self._stopping and not self._ends.done():
+                await self._try_turn()
+                self.progressed_ms = _monotonic_ms()
+        except (Conflict, Refused) as error:
+            self._fail(error)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            if not self._ends.done():
+                self._ends.set_result(None)
+
+    async def _try_turn(self) -> None:
+        try:
+            await self._turn()
+        except Unavailable as error:
+            self._waits(error)
+            await asyncio.sleep(RETRY_S)
+        else:
+            if not self._stopping:
+                self.ready = ""
+
+    def _waits(self, error: Unavailable) -> None:
+        if self.ready != str(error):
+            log.warning("%s waits: %s", self.name, error)
+        self.ready = str(error)
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

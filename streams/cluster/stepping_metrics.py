@@ -1,0 +1,102 @@
+"""What the sessions role counts, for Prometheus and for whoever watches that it lives.
+
+Events are counted, not Faust's batches. Label values are few and fixed: never a session or a text.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from streams.partition import Decided, Partition
+
+
+class Stands(NamedTuple):
+    """A batch that is being stepped, and for how long."""
+
+    partition: int
+    offset: int
+    seconds: float
+
+
+class SteppingMetrics:
+    """The numbers of the partition workers of one process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.events = 0
+        self._stepping: tuple[int, int, float] | None = None
+        self._sessions_of: dict[int, int] = {}
+        self._events = Counter("assistant_events", "Events stepped", registry=registry)
+        self._batch = Histogram(
+            "assistant_batch_events",
+            "Events in one transaction",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 1_024),
+            registry=registry,
+        )
+        self._commit = Histogram(
+            "assistant_commit_seconds",
+            "What a transaction took",
+            buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5),
+            registry=registry,
+        )
+        self._dispositions = Counter(
+            "assistant_messages", "Messages by how they ended", ["disposition"], registry=registry
+        )
+        self._effects = Counter("assistant_effects", "Effects by kind", ["kind"], registry=registry)
+        self._dead = Counter("assistant_dead_letters", "Records set aside", registry=registry)
+        self._errors = Counter("assistant_step_errors", "Steps that failed", registry=registry)
+        self._sessions = Gauge(
+            "assistant_sessions", "Sessions of the partitions here", registry=registry
+        )
+        self._partitions = Gauge("assistant_partitions", "Partitions here", registry=registry)
+        self._recovery = Histogram(
+            "assistant_partition_recovery_seconds",
+            "From the claim of a partition until it is recovered",
+            buckets=(0.1, 0.25, 0.5, 1, 2, 5, 15, 60),
+            registry=registry,
+        )
+        self._lag = Gauge("assistant_lag_events", "Events not applied yet", registry=registry)
+
+    def recovered(self, partition: Partition, *, took_s: float) -> None:
+        """A partition may be stepped."""
+        self._recovery.observe(took_s)
+        self._count(partition.number, len(partition))
+
+    def stepping(self, partition: int, offset: int | None) -> None:
+        """A batch is being stepped (`offset`: its first), or has been."""
+        self._stepping = None if offset is None else (partition, offset, time.monotonic())
+
+    def stands_since(self) -> Stands | None:
+        """The batch that is being stepped; for another thread."""
+        now = self._stepping
+        return None if now is None else Stands(now[0], now[1], time.monotonic() - now[2])
+
+    def committed(self, decided: Decided, *, took_s: float) -> None:
+        """A transaction is durable."""
+        batch = decided.batch
+        steps = len(batch.steps)
+        self.events += steps
+        self._events.inc(steps)
+        self._batch.observe(steps)
+        self._commit.observe(took_s)
+        if batch.dead:
+            self._dead.inc(len(batch.dead))
+        if batch.errors:
+            self._errors.inc(batch.errors)
+        for how, count in batch.dispositions.items():
+            self._dispositions.labels(how).inc(count)
+        for kind, count in batch.effects.items():
+            self._effects.labels(kind).inc(count)
+        self._sessions.inc(batch.born)
+
+    def looked(self, lag: Mapping[int, int]) -> None:
+        """The partitions that are here, and how far behind each is."""
+        for gone in self._sessions_of.keys() - lag.keys():
+            del self._sessions_of[gone]
+        self._partitions.set(len(lag))
+        self._lag.set(sum(lag.values()))
+
+    def _count(self, partition: int, sessions: int) -> None:
+        self._sessions_of[partition] = sessions
+        self._sessions.set(sum(self._sessions_of.values()))

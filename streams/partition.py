@@ -1,0 +1,180 @@
+"""One partition of a cluster: the sessions hop, and the rows that one transaction makes durable.
+
+In: records of `conversation.events`, and at the start those of `conversation.sessions`. Out: a
+`Decided` batch whose rows `streams.partition_worker` commits whole. Requests go to `effects.*`,
+orders to `im.egress`; a channel that keeps its lines here (web chat) gets them in the same
+transaction, by `streams.outbox`. It does no I/O and reads no clock: `now_ms` is given.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from adapters.kafka.records import Fetched, Row
+from engine import codec
+from engine.errors import InvalidRecord, Refused
+from engine.events import Event, FlowActivated
+from engine.flow import Flow
+from engine.limits import DEATHS_MAX
+from engine.ports import LogRecord
+from streams import wire
+from streams.outbox import Outbox
+from streams.sessions import Batch, Sessions
+from streams.wire import Attempt, Kept
+
+BEGIN = -1
+"""The watermark of a partition of which nothing is applied: offsets begin with 0."""
+
+
+class Decided:
+    """What a run of records decided: all its rows are one transaction."""
+
+    __slots__ = ("batch", "kept", "rows", "watermark")
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.watermark = batch.watermark
+        self.kept: dict[str, Kept] = {}
+        self.rows: list[Row] = []
+
+
+class Partition:
+    """What the owner of a partition holds of it.
+
+    `outbox`: the channels whose lines are kept here. `build`: the flow of an activation; raises
+    Refused where this version does not have it. `shown`: what was last shown of a reply.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        build: Callable[[FlowActivated], Flow],
+        outbox: frozenset[str],
+        shown: Callable[[str], str | None] = lambda reply_id: None,
+    ) -> None:
+        self.number = number
+        self._kept: dict[str, Kept] = {}
+        self._attempt = Attempt(offset=BEGIN, begun=0)
+        self._control: Event | None = None  # durable
+        self._hop = Sessions(number, load=self._load, build=build)
+        self._outbox = Outbox(outbox, shown=shown)
+        self.watermark = BEGIN
+
+    def __len__(self) -> int:
+        """How many sessions it has."""
+        return len(self._kept)
+
+    @property
+    def flow(self) -> Flow | None:
+        """The active flow; None before the first activation."""
+        return self._hop.flow
+
+    # ---- recovery ----------------------------------------------------------------------------
+
+    def recover(self, records: Iterable[Fetched]) -> None:
+        """Take these rows of `conversation.sessions` in; call it until all are."""
+        for record in records:
+            key, value = record.key, record.value
+            if not key.startswith(b"#"):
+                session_id = key.decode()
+                if value is None:
+                    self._kept.pop(session_id, None)
+                else:
+                    self._kept[session_id] = wire.kept_of(value, record.headers)
+            elif value is None:
+                continue
+            elif key == wire.WATERMARK:
+                self.watermark = wire.watermark_of(value).offset
+            elif key == wire.ATTEMPT:
+                self._attempt = wire.attempt_of(value)
+            elif key == wire.FLOW:
+                self._control = codec.decode_event(value)
+
+    def recovered(self) -> None:
+        """All rows were taken in. Raises Refused where the active flow is not in this version."""
+        if self._control is not None:
+            self._hop.activate(self._control)
+
+    # ---- one batch ---------------------------------------------------------------------------
+
+    def attempt(self, record: Fetched) -> Row | None:
+        """The row to commit before this record is stepped on its own; None: it was begun too often,
+        and will be set aside unstepped."""
+        begun = self._attempt.begun if self._attempt.offset == record.offset else 0
+        if begun >= DEATHS_MAX:
+            return None
+        self._attempt = Attempt(offset=record.offset, begun=begun + 1)
+        return wire.attempt_row(self._attempt, partition=self.number)
+
+    def decide(
+        self, records: Sequence[Fetched], *, now_ms: int, deadly: bool = False
+    ) -> Decided | None:
+        """Step these; None where all of them are applied already. `deadly`: set them aside.
+
+        Raises Refused where a record activates a flow that this version does not have, or no flow
+        was ever activated.
+        """
+        fresh = [record for record in records if record.offset > self.watermark]
+        if not fresh:
+            return None
+        self._require_flow(fresh[0])
+        events = [_log_record(record) for record in fresh]
+        ids = frozenset(_event_ids(events)) if deadly else frozenset()
+        decided = Decided(self._hop.apply(events, now_ms=now_ms, deadly=ids))
+        self._rows(decided, now_ms)
+        return decided
+
+    def confirm(self, decided: Decided) -> None:
+        """It is durable: memory may rely on it."""
+        self._hop.committed(decided.batch)
+        self._kept.update(decided.kept)
+        self.watermark = decided.watermark
+        self._control = self._hop.control
+
+    # ---- inside ------------------------------------------------------------------------------
+
+    def _load(self, session_id: str) -> bytes | None:
+        found = self._kept.get(session_id)
+        return found.value or None if found is not None else None
+
+    def _require_flow(self, first: Fetched) -> None:
+        """Events before the first activation would all be dead letters."""
+        if self._hop.flow is None and first.key != b"":
+            raise Refused(
+                f"no flow was activated for partition {self.number} before its offset "
+                f"{first.offset}: `ai-assistant topics create` does it for new topics"
+            )
+
+    def _rows(self, decided: Decided, now_ms: int) -> None:
+        batch, number, rows = decided.batch, self.number, decided.rows
+        rows += [wire.step_row(one, stepped_ms=now_ms, partition=number) for one in batch.steps]
+        rows += [wire.request_row(request) for request in batch.requests.values()]
+        rows += [wire.cancel_row(effect_id) for effect_id in batch.cancels]
+        rows += [wire.letter_row(letter) for letter in batch.dead]
+        for session_id, (session, encoded) in batch.stepped.items():
+            before = self._kept.get(session_id)
+            decided.kept[session_id] = wire.kept(session, encoded, before=before)
+        flow, control = self._hop.flow, self._hop.control
+        if flow is not None:
+            taken = self._outbox.take(
+                batch, kept=decided.kept, before=self._kept, flow=flow, now_ms=now_ms
+            )
+            rows += [wire.outbox_row(one, partition=number) for one in taken.shown]
+            rows += [wire.order_row(order) for order in taken.orders]
+        rows += [wire.session_row(k, one, partition=number) for k, one in decided.kept.items()]
+        if control is not None and control is not self._control:
+            rows.append(wire.flow_row(codec.encode(control), partition=number))
+        rows.append(wire.watermark_row(decided.watermark, partition=number))
+
+
+def _log_record(record: Fetched) -> LogRecord:
+    # A key that is no text is no session's: its event will be of another one, and set aside.
+    session_id = record.key.decode(errors="replace")
+    return LogRecord(record.offset, session_id, record.value or b"", record.timestamp_ms)
+
+
+def _event_ids(records: Sequence[LogRecord]) -> Iterator[str]:
+    for record in records:
+        # What cannot be read is set aside in any case.
+        with suppress(InvalidRecord):
+            yield codec.decode_event(record.value).id

@@ -1,0 +1,230 @@
+"""The sessions role of one partition: recover, then step what arrived, commit it, acknowledge it.
+
+Between whoever reads `conversation.events` (`streams.faust_app`), which calls `put` and never
+waits, and the partition's `Ledger`, a transactional producer of its own. What has arrived while one
+transaction commits is the next batch: no timer, so no added latency, and big batches under load.
+
+A batch is one transaction or nothing. Anything that fails, fencing by a newer owner included, ends
+the process through `fatal`: the next owner begins with what is durable. It knows nothing of Faust.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from adapters.kafka.records import Fetched, Row
+from engine.crash_points import CrashPoint
+from streams.partition import Decided, Partition
+
+log = logging.getLogger(__name__)
+
+CAUTIOUS = 64
+"""Records that a new owner steps one by one, each attempt durable before it: the one at which the
+last owner died is among them, or the watermark moves on by as many."""
+FULL = 4
+"""Batches that may wait before no more are fetched; half of it, and they are again."""
+
+
+class Bounds(NamedTuple):
+    """`batch_max`: events in one transaction.
+
+    `cautious`: how many of the first are stepped alone.
+    """
+
+    batch_max: int = 256
+    cautious: int = CAUTIOUS
+
+
+USUAL = Bounds()
+
+
+class Ledger(Protocol):
+    """What is durable of a partition, and the right to write it."""
+
+    async def claim(self) -> None:
+        """Become the owner: an older one's transactions fail from now on, an open one is ended."""
+
+    def rows(self) -> AsyncIterator[Sequence[Fetched]]:
+        """All of the partition's rows of `conversation.sessions` that are committed now."""
+
+    async def commit(self, rows: Sequence[Row]) -> None:
+        """One transaction. Raises whatever went wrong: then nothing of it is visible."""
+
+    async def close(self) -> None: ...
+
+
+class Watched(Protocol):
+    """What is told of a worker's work; in memory, in microseconds."""
+
+    def recovered(self, partition: Partition, *, took_s: float) -> None: ...
+    def stepping(self, partition: int, offset: int | None) -> None: ...
+    def committed(self, decided: Decided, *, took_s: float) -> None: ...
+
+
+class Reader(Protocol):
+    """Whoever brings the records."""
+
+    def acknowledge(self, mark: object) -> None:
+        """All records up to this mark are durably applied."""
+
+    def hold(self, partition: int, *, full: bool) -> None:
+        """No more of this partition for now; or again."""
+
+    def fatal(self, error: BaseException) -> None:
+        """Ends the process."""
+
+
+class PartitionWorker:
+    """One owned partition. `start` begins; `put` hands records over; `stop` lets go.
+
+    `now_ms`: wall clock, for what is no log time.
+    """
+
+    def __init__(
+        self,
+        partition: Partition,
+        *,
+        ledger: Ledger,
+        reader: Reader,
+        watched: Watched,
+        now_ms: Callable[[], int],
+        bounds: Bounds = USUAL,
+    ) -> None:
+        self.partition = partition
+        self.ready = False
+        self._ledger = ledger
+        self._reader = reader
+        self._watched = watched
+        self._now_ms = now_ms
+        self._batch_max = bounds.batch_max
+        self._arrived: deque[tuple[Sequence[Fetched], object]] = deque()
+        self._waiting = 0
+        self._full = False
+        self._cautious = bounds.cautious
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.at: Callable[[CrashPoint, int], None] = lambda point, n: None
+
+    @property
+    def number(self) -> int:
+        """The partition's number."""
+        return self.partition.number
+
+    @property
+    def waiting(self) -> int:
+        """Records that arrived and are not durably applied."""
+        return self._waiting
+
+    def start(self) -> None:
+        """Begin to recover, then to work on what arrives."""
+        self._task = asyncio.create_task(self._run(), name=f"partition {self.number}")
+
+    def put(self, records: Sequence[Fetched], mark: object) -> None:
+        """Take records of the partition, in order; `mark` is acknowledged once they are applied."""
+        self._arrived.append((records, mark))
+        self._waiting += len(records)
+        self._wake.set()
+        if self._waiting > FULL * self._batch_max and not self._full:
+            self._full = True
+            self._reader.hold(self.number, full=True)
+
+    async def stop(self) -> None:
+        """Let go. A transaction in hand is ended by the next owner, if not by its commit."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._ledger.close()
+
+    # ---- inside ------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            await self._recover()
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._arrived:
+                    await self._work()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._reader.fatal(error)
+
+    async def _recover(self) -> None:
+        began_s = asyncio.get_running_loop().time()
+        await self._ledger.claim()
+        async for records in self._ledger.rows():
+            self.partition.recover(records)
+        self.partition.recovered()
+        took_s = asyncio.get_running_loop().time() - began_s
+        self._watched.recovered(self.partition, took_s=took_s)
+        self.ready = True
+
+    async def _work(self) -> None:
+        """Apply as much of what arrived as one transaction takes, and acknowledge it."""
+        taken, marks = self._taken()
+        if self._cautious > 0:
+            await self._one_by_one(taken)
+        else:
+            await self._apply(taken)
+        self._waiting -= len(taken)
+        for mark in marks:
+            self._reader.acknowledge(mark)
+        if self._full and self._waiting < FULL * self._batch_max // 2:
+            self._full = False
+            self._reader.hold(self.number, full=False)
+
+    def _taken(self) -> tuple[list[Fetched], list[object]]:
+        """Whole hand-overs while they fit into a batch; the rest of a bigger one stays first."""
+        records: list[Fetched] = []
+        marks: list[object] = []
+        while self._arrived and len(records) < self._batch_max:
+            some, mark = self._arrived.popleft()
+            room = self._batch_max - len(records)
+            records += some[:room]
+            if len(some) > room:
+                self._arrived.appendleft((some[room:], mark))
+                break
+            marks.append(mark)
+        return records, marks
+
+    async def _apply(
+        self, records: Sequence[Fetched], *, deadly: bool = False, more: Sequence[Row] = ()
+    ) -> None:
+        """Step these and commit what they decided, `more` with it."""
+        self._watched.stepping(self.number, records[0].offset)
+        decided = self.partition.decide(records, now_ms=self._now_ms(), deadly=deadly)
+        self._watched.stepping(self.number, None)
+        if decided is None:  # all of it was applied before a death or a move
+            return
+        began_s = asyncio.get_running_loop().time()
+        self.at(CrashPoint.STEP_COMMIT, len(decided.batch.steps))
+        await self._ledger.commit([*decided.rows, *more])
+        self.partition.confirm(decided)
+        self._watched.committed(decided, took_s=asyncio.get_running_loop().time() - began_s)
+        self.at(CrashPoint.COMMIT_PERFORM, 1)
+
+    async def _one_by_one(self, records: Sequence[Fetched]) -> None:
+        """The first records of a new owner: one of them may have killed the last one.
+
+        Each attempt is durable before its step: the first on its own, each other together with what
+        the step before it decided.
+        """
+        fresh = deque(record for record in records if record.offset > self.partition.watermark)
+        attempt = self.partition.attempt(fresh[0]) if fresh else None
+        if attempt is not None:
+            await self._ledger.commit([attempt])
+        while fresh and self._cautious > 0:
+            self._cautious -= 1
+            record = fresh.popleft()
+            if attempt is None:
+                where = f"offset {record.offset} of partition {self.number}"
+                log.error("%s is set aside: the process died each time it stepped it", where)
+            deadly = attempt is None
+            attempt = self.partition.attempt(fresh[0]) if fresh and self._cautious else None
+            more = () if attempt is None else (attempt,)
+            await self._apply([record], deadly=deadly, more=more)
+        if fresh:
+            await self._apply(list(fresh))

@@ -1,0 +1,308 @@
+"""What stands on each topic: a row's key, headers and value, and how each is read again.
+
+Between the roles of a cluster: `streams.partition_worker` writes most of it in its transactions;
+runners, egress, clock and gateways read it. Pure: bytes in, records out. Values are canonical JSON
+that a person with a console consumer can read; times of the host's are headers, never in a value.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from adapters.kafka.records import Fetched as Fetched
+from adapters.kafka.records import Headers as Headers
+from adapters.kafka.records import Row as Row
+from engine import codec
+from engine.effects import Effect, IntentRequest, ModelRequest, RunnerRequest, SkillRequest
+from engine.errors import InvalidRecord
+from engine.events import Address
+from engine.ids import session_of
+from engine.ports import DeadLetter, Delivery, Frame, Line, StepRow
+from engine.session import Session
+from streams.host_state import HandedOver
+from streams.sessions import Order, first_due
+from streams.topics import T
+
+R = TypeVar("R")
+
+# ---- conversation.sessions -----------------------------------------------------------------------
+
+WATERMARK, FLOW, ATTEMPT = b"#watermark", b"#flow", b"#attempt"
+"""Keys of a partition's own rows beside its sessions', whose ids never begin so."""
+EXCUSED_MAX = 32
+
+
+class Kept(NamedTuple):
+    """A session as its partition's owner keeps it: encoded, decoded when an event touches it.
+
+    `value` empty: none of its events was ever stepped. `lines`: how many its outbox has.
+    `excused`: the newest events that were set aside and told of, so that none is told of twice.
+    `due_ms`: its first deadline. `since_ms`: in a person's hands since then.
+    """
+
+    value: bytes
+    due_ms: int | None = None
+    lines: int = 0
+    excused: tuple[str, ...] = ()
+    since_ms: int | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that is about to be stepped, and how often that was begun and never ended."""
+
+    offset: int
+    begun: int
+
+
+class Watermark(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything up to this offset is applied."""
+
+    offset: int
+
+
+def session_row(session_id: str, kept: Kept, *, partition: int) -> Row:
+    """A session's newest bytes, with what the host knows of it in headers."""
+    headers = [("lines", b"%d" % kept.lines)] if kept.lines else []
+    if kept.due_ms is not None:
+        headers.append(("due", b"%d" % kept.due_ms))
+    if kept.since_ms is not None:
+        headers.append(("since", b"%d" % kept.since_ms))
+    if kept.excused:
+        headers.append(("excused", ",".join(kept.excused).encode()))
+    return Row(T.SESSIONS, session_id.encode(), kept.value, tuple(headers), partition)
+
+
+def kept_of(value: bytes, headers: Headers) -> Kept:
+    """The session that `session_row` wrote."""
+    if not headers:
+        return Kept(value)
+    named = dict(headers)
+    excused = named.get("excused", b"").decode()
+    return Kept(
+        value,
+        due_ms=due_of(headers),
+        lines=int(named.get("lines", b"0")),
+        excused=tuple(excused.split(",")) if excused else (),
+        since_ms=int(named["since"]) if "since" in named else None,
+    )
+
+
+def due_of(headers: Headers) -> int | None:
+    """When the first of what a session has pending is due; None where nothing is."""
+    for name, value in headers:
+        if name == "due":
+            return int(value)
+    return None
+
+
+def kept(session: Session, encoded: bytes, *, before: Kept | None) -> Kept:
+    """The session after a step."""
+    due_ms = first_due(session.pending)
+    if before is None:
+        return Kept(encoded, due_ms)
+    return before._replace(value=encoded, due_ms=due_ms)
+
+
+def watermark_row(offset: int, *, partition: int) -> Row:
+    """The partition's own row in its owner's transaction."""
+    value = msgspec.json.encode(Watermark(offset=offset))
+    return Row(T.SESSIONS, WATERMARK, value, partition=partition)
+
+
+def flow_row(control: bytes, *, partition: int) -> Row:
+    """The control record whose flow is active: a new owner begins with it."""
+    return Row(T.SESSIONS, FLOW, control, partition=partition)
+
+
+def attempt_row(attempt: Attempt, *, partition: int) -> Row:
+    """Durable before the step that it is about."""
+    return Row(T.SESSIONS, ATTEMPT, msgspec.json.encode(attempt), partition=partition)
+
+
+watermark_of = msgspec.json.Decoder(Watermark).decode
+attempt_of = msgspec.json.Decoder(Attempt).decode
+
+
+# ---- conversation.steps --------------------------------------------------------------------------
+
+
+def step_row(step: StepRow, *, stepped_ms: int, partition: int) -> Row:
+    """A step record. A materialised one has no offset: its event is not in the log."""
+    headers = [("seq", b"%d" % step.seq), ("event", step.event_id.encode())]
+    headers.append(("stepped", b"%d" % stepped_ms))
+    if step.offset > 0:
+        headers.append(("offset", b"%d" % step.offset))
+    return Row(T.STEPS, step.session_id.encode(), step.value, tuple(headers), partition)
+
+
+# ---- effects.* -----------------------------------------------------------------------------------
+
+REQUEST_TOPICS: Mapping[type, T] = {
+    ModelRequest: T.MODEL,
+    SkillRequest: T.SKILL,
+    IntentRequest: T.INTENT,
+}
+_REQUESTS: Mapping[str, msgspec.json.Decoder[Any]] = {
+    topic: msgspec.json.Decoder(kind) for kind, topic in REQUEST_TOPICS.items()
+}
+
+
+def request_row(request: RunnerRequest) -> Row:
+    """A request for its runners."""
+    key = request.session_id.encode()
+    return Row(REQUEST_TOPICS[type(request)], key, codec.encode(request))
+
+
+def request_of(record: Fetched) -> RunnerRequest:
+    """Raises InvalidRecord."""
+    request: RunnerRequest = _read(_REQUESTS[record.topic], record.value, "request")
+    return request
+
+
+def cancel_row(effect_id: str) -> Row:
+    """Nobody awaits this request any more."""
+    return Row(T.CANCEL, session_of(effect_id).encode(), effect_id.encode())
+
+
+# ---- im.egress, im.frames, im.deliveries ---------------------------------------------------------
+
+
+class _Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    effect: Effect
+    address: Address | None = None
+    excuse: bool = False
+
+
+_order = msgspec.json.Decoder(_Order)
+_frame = msgspec.json.Decoder(Frame)
+_delivery = msgspec.json.Decoder(Delivery)
+
+
+def account_key(session_id: str) -> bytes:
+    """`channel:account` of a session: whoever owns it owns the account's limit."""
+    channel, account, _ = session_id.split(":", 2)
+    return f"{channel}:{account}".encode()
+
+
+def order_row(order: Order) -> Row:
+    """An order for the owner of its account."""
+    record = _Order(effect=order.effect, address=order.address, excuse=order.excuse)
+    return Row(T.EGRESS, account_key(order.effect.session_id), codec.encode(record))
+
+
+def order_of(record: Fetched) -> Order:
+    """Raises InvalidRecord."""
+    read = _read(_order, record.value, "order")
+    return Order(read.effect, read.address, excuse=read.excuse)
+
+
+def frame_row(frame: Frame, *, outbox: frozenset[str]) -> Row:
+    """A frame. `outbox`: the channels whose lines are kept here; their frames go by session, to the
+    partition of whoever may have to keep what was last shown."""
+    session_id = frame.session_id
+    is_here = session_id.partition(":")[0] in outbox
+    key = session_id.encode() if is_here else account_key(session_id)
+    headers = (
+        ("reply", frame.reply_id.encode()),
+        ("order", b"%d.%d" % (frame.attempt, frame.n)),
+    )
+    return Row(T.FRAMES, key, codec.encode(frame), headers)
+
+
+def frame_of(value: bytes | None) -> Frame:
+    """Raises InvalidRecord."""
+    return _read(_frame, value, "frame")
+
+
+def frame_order(headers: Headers) -> tuple[str, tuple[int, int]]:
+    """The reply of a frame and its place among the reply's frames, without decoding its text.
+
+    Raises InvalidRecord.
+    """
+    named = dict(headers)
+    try:
+        attempt, _, n = named["order"].partition(b".")
+        return named["reply"].decode(), (int(attempt), int(n))
+    except (KeyError, ValueError):
+        raise InvalidRecord("frame without its reply or its place in it") from None
+
+
+def delivery_row(delivery: Delivery, *, partition: int) -> Row:
+    """A delivery's newest state, beside the orders of its account."""
+    key = delivery.reply_id.encode()
+    return Row(T.DELIVERIES, key, codec.encode(delivery), partition=partition)
+
+
+def delivery_of(value: bytes | None) -> Delivery:
+    """Raises InvalidRecord."""
+    return _read(_delivery, value, "delivery")
+
+
+# ---- im.outbox -----------------------------------------------------------------------------------
+
+
+class View(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="view"
+):
+    """What people may know of a session besides its lines: the newest one holds.
+
+    `replies`: open ones; `closed`: those that ended just now, most of them with a line.
+    `handed_over`: for operators, while a person has taken over.
+    """
+
+    session_id: str
+    seq: int
+    state: str
+    busy: bool = False
+    replies: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+    handed_over: HandedOver | None = None
+
+
+class Said(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="line"
+):
+    """One numbered line of a conversation."""
+
+    line: Line
+
+
+_shown: msgspec.json.Decoder[View | Said] = msgspec.json.Decoder(View | Said)
+
+
+def outbox_row(shown: View | Said, *, partition: int) -> Row:
+    """A line or a view, for all who hold the person's socket."""
+    session_id = shown.session_id if isinstance(shown, View) else shown.line.session_id
+    return Row(T.OUTBOX, session_id.encode(), codec.encode(shown), partition=partition)
+
+
+def shown_of(value: bytes | None) -> View | Said:
+    """Raises InvalidRecord."""
+    return _read(_shown, value, "line or view")
+
+
+# ---- dead.letters --------------------------------------------------------------------------------
+
+_letter = msgspec.json.Decoder(DeadLetter)
+
+
+def letter_row(letter: DeadLetter) -> Row:
+    """A letter; a later one of the same number takes its place."""
+    return Row(T.DEAD, b"%d:%d" % (letter.partition, letter.offset), codec.encode(letter))
+
+
+def letters_of(records: Sequence[Fetched]) -> list[DeadLetter]:
+    """All letters of the topic, each as it was last written."""
+    newest: dict[tuple[int, int], DeadLetter] = {}
+    for record in records:
+        letter = _read(_letter, record.value, "dead letter")
+        newest[letter.partition, letter.offset] = letter
+    return list(newest.values())
+
+
+def _read(decoder: msgspec.json.Decoder[R], value: bytes | None, what: str) -> R:
+    try:
+        return decoder.decode(b"" if value is None else value)
+    except (msgspec.DecodeError, UnicodeError, RecursionError, OverflowError) as error:
+        raise InvalidRecord(f"{what} cannot be read: {type(error).__name__}") from None

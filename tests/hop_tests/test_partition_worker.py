@@ -1,0 +1,230 @@
+"""A partition's worker over a ledger in memory: what is acknowledged, and when the process ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+
+from adapters.kafka.records import Fetched, Row
+from engine.errors import Conflict
+from streams import wire
+from streams.partition import Decided, Partition
+from streams.partition_worker import CAUTIOUS, FULL, Bounds, PartitionWorker
+from streams.topics import T
+from tests.hop_tests.test_partition import Log, as_fetched, build, lines, of
+
+pytestmark = pytest.mark.asyncio
+
+
+class MemoryLedger:
+    """Rows of all transactions; `broken` fails the next ones, `open` holds them back."""
+
+    def __init__(self, rows: Sequence[Row] = ()) -> None:
+        self.before = list(rows)
+        self.transactions: list[list[Row]] = []
+        self.claimed = 0
+        self.broken: Exception | None = None
+        self.open = asyncio.Event()
+        self.open.set()
+
+    @property
+    def all(self) -> list[Row]:
+        return self.before + [row for rows in self.transactions for row in rows]
+
+    async def claim(self) -> None:
+        self.claimed += 1
+
+    async def rows(self) -> AsyncIterator[Sequence[Fetched]]:
+        for record in as_fetched(of(self.before, T.SESSIONS)):
+            yield [record]
+
+    async def commit(self, rows: Sequence[Row]) -> None:
+        await self.open.wait()
+        if self.broken is not None:
+            raise self.broken
+        self.transactions.append(list(rows))
+
+    async def close(self) -> None:
+        pass
+
+
+class Told:
+    """The reader and the watcher of a worker, which keep what they are told."""
+
+    def __init__(self, ledger: MemoryLedger) -> None:
+        self._ledger = ledger
+        self.marks: list[tuple[object, int]] = []
+        self.held: list[bool] = []
+        self.died: list[BaseException] = []
+        self.stepped: list[int] = []
+        self.recoveries = 0
+
+    def acknowledge(self, mark: object) -> None:
+        self.marks.append((mark, len(self._ledger.transactions)))
+
+    def hold(self, partition: int, *, full: bool) -> None:
+        self.held.append(full)
+
+    def fatal(self, error: BaseException) -> None:
+        self.died.append(error)
+
+    def recovered(self, partition: Partition, *, took_s: float) -> None:
+        self.recoveries += 1
+
+    def stepping(self, partition: int, offset: int | None) -> None:
+        if offset is not None:
+            self.stepped.append(offset)
+
+    def committed(self, decided: Decided, *, took_s: float) -> None:
+        pass
+
+
+def started(
+    ledger: MemoryLedger, *, batch_max: int = 256, cautious: int = CAUTIOUS
+) -> tuple[PartitionWorker, Told]:
+    told = Told(ledger)
+    worker = PartitionWorker(
+        Partition(0, build=build, outbox=frozenset({"webchat"})),
+        ledger=ledger,
+        reader=told,
+        watched=told,
+        now_ms=lambda: 1,
+        bounds=Bounds(batch_max=batch_max, cautious=cautious),
+    )
+    worker.start()
+    return worker, told
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+async def test_nothing_is_acknowledged_before_it_is_durable() -> None:
+    log, ledger = Log(), MemoryLedger()
+    worker, told = started(ledger)
+    log.say("hi")
+    ledger.open.clear()
+    worker.put(log.events, "first")
+    await until(lambda: worker.ready)
+    await asyncio.sleep(0.01)
+    assert told.marks == []
+    ledger.open.set()
+    await until(lambda: told.marks != [])
+    assert [mark for mark, _ in told.marks] == ["first"]
+    assert ("user", "hi") in [line[1:] for line in lines(ledger.all)]
+    assert worker.waiting == 0
+    await worker.stop()
+
+
+async def test_what_arrives_while_a_transaction_commits_is_the_next_batch() -> None:
+    log, ledger = Log(), MemoryLedger()
+    worker, told = started(ledger, cautious=0)
+    worker.put(log.events[:1], 0)
+    await until(lambda: len(told.marks) == 1)
+    ledger.open.clear()
+    for turn in range(20):
+        log.say("hi", who=f"person {turn}")
+        worker.put(log.events[-1:], turn + 1)
+        await asyncio.sleep(0)
+    ledger.open.set()
+    await until(lambda: len(told.marks) == 21)
+    assert [mark for mark, _ in told.marks] == list(range(21))
+    assert len(ledger.transactions) <= 4
+    await worker.stop()
+
+
+async def test_a_new_owner_commits_each_attempt_before_its_step_then_goes_on_in_batches() -> None:
+    log, ledger = Log(), MemoryLedger()
+    for turn in range(CAUTIOUS + 20):
+        log.say("hi", who=f"person {turn}")
+    worker, told = started(ledger)
+    worker.put(log.events, "all")
+    await until(lambda: told.marks != [])
+    attempted: list[int] = []
+    for rows in ledger.transactions:
+        applied = [wire.watermark_of(r.value or b"") for r in rows if r.key == wire.WATERMARK]
+        if applied and len(attempted) == CAUTIOUS:
+            break
+        for mark in applied:
+            assert mark.offset in attempted
+        attempted += [
+            wire.attempt_of(row.value or b"").offset for row in rows if row.key == wire.ATTEMPT
+        ]
+    assert attempted == list(range(CAUTIOUS))
+    # One transaction for the first attempt, one for each step alone, one for the rest.
+    assert len(ledger.transactions) == 1 + CAUTIOUS + 1
+    await worker.stop()
+
+
+async def test_an_event_that_kills_its_process_is_set_aside_by_the_fourth_owner() -> None:
+    log = Log()
+    log.say("poison")
+    log.say("hi", who="bob")
+    rows: list[Row] = []
+    for _ in range(3):
+        ledger = MemoryLedger(rows)
+        worker, told = started(ledger)
+
+        def dies(partition: int, offset: int | None, worker: PartitionWorker = worker) -> None:
+            if offset == 1:
+                raise SystemExit("killed in its step")
+
+        told.stepping = dies  # type: ignore[method-assign]
+        worker.put(log.events, "all")
+        await until(lambda told=told: told.died != [])  # type: ignore[misc]
+        await worker.stop()
+        rows = ledger.all
+    ledger = MemoryLedger(rows)
+    worker, told = started(ledger)
+    worker.put(log.events, "all")
+    await until(lambda: told.marks != [])
+    letters = wire.letters_of(as_fetched(of(ledger.all, T.DEAD)))
+    assert [letter.offset for letter in letters] == [1]
+    assert ("user", "hi") in [line[1:] for line in lines(ledger.all)]
+    await worker.stop()
+
+
+async def test_a_commit_that_fails_ends_the_process_and_acknowledges_nothing() -> None:
+    log, ledger = Log(), MemoryLedger()
+    worker, told = started(ledger)
+    ledger.broken = Conflict("another owner has taken over")
+    log.say("hi")
+    worker.put(log.events, "all")
+    await until(lambda: told.died != [])
+    assert told.died == [ledger.broken]
+    assert told.marks == []
+    await worker.stop()
+
+
+async def test_a_partition_that_falls_behind_is_held_back_until_it_has_caught_up() -> None:
+    log, ledger = Log(), MemoryLedger()
+    batch_max = 8
+    worker, told = started(ledger, batch_max=batch_max, cautious=0)
+    ledger.open.clear()
+    worker.put(log.events[:1], "control")
+    for turn in range(FULL * batch_max + 1):
+        log.say("hi", who=f"person {turn}")
+    worker.put(log.events[1:], "many")
+    assert told.held == [True]
+    ledger.open.set()
+    await until(lambda: len(told.marks) == 2)
+    assert told.held == [True, False]
+    # Nothing of a hand-over is acknowledged before all of it is applied.
+    assert told.marks[1] == ("many", len(ledger.transactions))
+    assert all(len(of(rows, T.STEPS)) <= batch_max for rows in ledger.transactions)
+    await worker.stop()
+
+
+async def test_what_is_handed_over_again_is_acknowledged_and_not_applied_again() -> None:
+    log, ledger = Log(), MemoryLedger()
+    worker, told = started(ledger)
+    log.say("hi")
+    worker.put(log.events, "first")
+    await until(lambda: len(told.marks) == 1)
+    done = len(ledger.transactions)
+    worker.put(log.events, "again")
+    await until(lambda: len(told.marks) == 2)
+    assert len(ledger.transactions) == done
+    await worker.stop()

@@ -1,0 +1,64 @@
+"""Brokers for the tests that ask for one, started when the first asks, one for each worker.
+
+A test shares its broker with others: it names its topics, groups and transactional ids with
+`prefix`, and leaves the broker running as it found it. One that kills, stops or pauses a broker
+starts its own with `started`.
+
+Nothing is skipped: without Java or Maven such a test fails, and says what to install.
+"""
+
+import re
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deploy.kafka.cluster import Cluster, Plan
+from deploy.kafka.jars import CannotStart
+
+
+@contextmanager
+def started(*, brokers: int = 1, secured: bool = False) -> Iterator[Cluster]:
+    """Start brokers for one purpose; at the end they are killed, and their data is removed."""
+    with tempfile.TemporaryDirectory(prefix="kafka-") as folder:
+        plan = Plan(folder=Path(folder), brokers=brokers, secured=secured)
+        try:
+            cluster = Cluster(plan)
+        except CannotStart as reason:
+            pytest.fail(str(reason), pytrace=False)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.kill()
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Cluster]:
+    """One plain broker, at `broker.bootstrap`."""
+    with started() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Three brokers with three copies of everything; a write needs two of them."""
+    with started(brokers=3) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def tls_broker() -> Iterator[Cluster]:
+    """One broker with a secured listener too: `secure_bootstrap`, `secrets`."""
+    with started(secured=True) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest) -> str:
+    """What this test's topics, groups and transactional ids begin with; no other has it."""
+    name = re.sub(r"[^a-zA-Z0-9]+", "-", request.node.name)[:40].strip("-")
+    return f"{name}-{uuid.uuid4().hex[:8]}"

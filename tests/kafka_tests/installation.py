@@ -1,0 +1,62 @@
+"""An installation of its own on a shared broker: all topics under a test's prefix."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from adapters.kafka.admin import Wanted, create_topics
+from adapters.kafka.appender import Appender
+from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.reading import read_partition
+from adapters.kafka.records import Fetched, Row
+from adapters.kafka.transactions import Transactions
+from streams.embedded.clock import MachineClock
+from streams.topics import TOPICS
+
+PARTITIONS = 4
+
+
+async def installed(
+    bootstrap: str, prefix: str, *, partitions: int = PARTITIONS, session_timeout_ms: int = 6_000
+) -> KafkaSettings:
+    """Make the topics; how to reach them."""
+    settings = KafkaSettings(
+        brokers=bootstrap, prefix=f"{prefix}.", session_timeout_ms=session_timeout_ms
+    )
+    topics = [
+        Wanted(t.name, partitions if t.width == "sessions" else 1, 1, t.config) for t in TOPICS
+    ]
+    await create_topics(settings, topics)
+    return settings
+
+
+@asynccontextmanager
+async def appending(settings: KafkaSettings, *, instance: str = "test") -> AsyncIterator[Appender]:
+    """A started appender."""
+    appender = Appender(settings, clock=MachineClock(), instance=instance)
+    try:
+        await appender.start()
+        yield appender
+    finally:
+        await appender.stop()
+
+
+async def written(settings: KafkaSettings, rows: list[Row], *, owner: str = "a-test") -> None:
+    """Write rows in one transaction."""
+    transactions = Transactions(settings, owner)
+    try:
+        await transactions.begin()
+        await transactions.write(rows)
+    finally:
+        await transactions.stop()
+
+
+async def everything(
+    settings: KafkaSettings, topic: str, *, partitions: int = PARTITIONS
+) -> list[Fetched]:
+    """All committed records of a topic, partition by partition."""
+    return [
+        record
+        for partition in range(partitions)
+        async for batch in read_partition(settings, topic, partition)
+        for record in batch
+    ]

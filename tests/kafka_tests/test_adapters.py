@@ -1,0 +1,222 @@
+"""adapters.kafka on a real broker: appends, transactions, work shared in a group."""
+
+import asyncio
+
+import pytest
+
+from adapters.kafka.admin import create_topics, describe_topics
+from adapters.kafka.appender import Appender
+from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.newest import NewestSender
+from adapters.kafka.reading import Tail, read_partition
+from adapters.kafka.records import Fetched, Row
+from adapters.kafka.transactions import Transactions
+from adapters.kafka.work import WorkQueue
+from deploy.kafka.cluster import Cluster
+from engine.errors import Conflict, Unavailable
+from engine.limits import CLOCK_SKEW_MAX_MS
+from engine.ports import Append
+from streams.embedded.clock import MachineClock
+from streams.topics import BY_NAME, T
+from tests.kafka_tests.conftest import started
+from tests.kafka_tests.installation import appending, everything, installed, written
+
+
+class SetClock(MachineClock):
+    """A machine whose wall clock somebody has set wrong."""
+
+    off_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.off_ms
+
+
+def event(n: int) -> Append:
+    return Append(f"webchat:web:s{n}", f"webchat:web:s{n}/e", b'{"n": %d}' % n)
+
+
+async def until(true, *, within_s: float = 20) -> None:
+    async with asyncio.timeout(within_s):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
+async def test_topics_are_made_once_and_described(broker: Cluster, prefix: str) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    assert await create_topics(settings, []) == []
+    wanted = BY_NAME[T.EVENTS].config
+    found = await describe_topics(settings, {T.EVENTS: list(wanted), "not.there": []})
+    assert list(found) == [T.EVENTS]
+    assert (found[T.EVENTS].partitions, found[T.EVENTS].replication) == (4, 1)
+    assert found[T.EVENTS].config == wanted
+
+
+async def test_what_is_appended_is_in_the_log_of_its_session(broker: Cluster, prefix: str) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    async with appending(settings) as appender:
+        assert not appender.fault
+        places = await appender.append_many([event(n) for n in range(20)])
+        again = await appender.append(event(3))
+    assert again.partition == places[3].partition
+    found = {(r.partition, r.offset): r.value for r in await everything(settings, T.EVENTS)}
+    assert len(found) == 21
+    assert [found[place] for place in places] == [event(n).value for n in range(20)]
+
+
+async def test_a_clock_that_is_off_stops_appends_until_it_agrees(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    clock = SetClock()
+    clock.off_ms = -60_000
+    appender = Appender(settings, clock=clock, instance="test")
+    try:
+        await appender.start()
+        assert "behind the brokers'" in appender.fault
+        assert abs(appender.skew_ms) > CLOCK_SKEW_MAX_MS
+        with pytest.raises(Unavailable, match="clock is 60"):
+            await appender.append(event(1))
+        clock.off_ms = 0
+        await until(lambda: not appender.fault)
+        await appender.append(event(1))
+        before_ms = appender.now_ms()
+        clock.off_ms = -60_000  # a jump while it runs: log time does not follow it
+        assert appender.now_ms() >= before_ms
+        await appender.append(event(2))
+    finally:
+        await appender.stop()
+    assert len(await everything(settings, T.EVENTS)) == 2
+
+
+async def test_a_newer_owner_fences_the_older_one(broker: Cluster, prefix: str) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    older, newer = Transactions(settings, "p0"), Transactions(settings, "p0")
+    row = Row(T.DELIVERIES, b"key", b"older", (("h", b"1"),), 0)
+    try:
+        await older.begin()
+        await older.write([row])
+        await newer.begin()
+        with pytest.raises(Conflict):
+            await older.write([row])
+        await newer.write([row._replace(value=b"newer")])
+    finally:
+        await older.stop()
+        await newer.stop()
+    found = [r async for batch in read_partition(settings, T.DELIVERIES, 0) for r in batch]
+    assert [(r.value, r.headers) for r in found] == [
+        (b"older", (("h", b"1"),)),
+        (b"newer", (("h", b"1"),)),
+    ]
+
+
+async def take(queue: WorkQueue, want: int, *, within_s: float = 20) -> list[Fetched]:
+    found: list[Fetched] = []
+    async with asyncio.timeout(within_s):
+        while len(found) < want:
+            found += await queue.fetch(wanted=want - len(found), within_ms=200)
+    return found
+
+
+async def test_only_what_is_done_without_a_gap_is_not_given_out_again(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix, partitions=1)
+    await written(settings, [Row(T.MODEL, b"k", b"%d" % n) for n in range(6)])
+    queue = WorkQueue(settings, T.MODEL, group="g", instance="a")
+    try:
+        await queue.start()
+        first = await take(queue, 4)
+        assert await queue.fetch(wanted=0, within_ms=100) == []
+        for n in (0, 1, 3):
+            queue.done(0, first[n].offset)
+        assert queue.in_hand == 1
+    finally:
+        await queue.stop()
+    queue = WorkQueue(settings, T.MODEL, group="g", instance="a")
+    try:
+        await queue.start()
+        again = await take(queue, 4)
+    finally:
+        await queue.stop()
+    assert [r.value for r in again] == [b"2", b"3", b"4", b"5"]
+
+
+async def test_a_second_member_gets_some_and_the_first_keeps_its_place(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    rows = [Row(T.MODEL, b"k", b"%d" % n, partition=n % 4) for n in range(40)]
+    await written(settings, rows)
+    a = WorkQueue(settings, T.MODEL, group="g", instance="a")
+    b = WorkQueue(settings, T.MODEL, group="g", instance="b")
+    moves: list[tuple[frozenset[int], frozenset[int]]] = []
+    a.moved = lambda new, gone: moves.append((new, gone))
+    try:
+        await a.start()
+        held = await take(a, 40)  # none of it is done
+        joining = asyncio.create_task(b.start())
+        await until(lambda: len(a.partitions) == 2)
+        await joining
+        got = await take(b, 20)
+        assert {r.partition for r in got} == set(range(4)) - a.partitions
+        assert await a.fetch(wanted=40, within_ms=500) == []  # it has them in hand already
+        assert a.in_hand == 20
+        assert moves == [(frozenset(range(4)), frozenset()), (frozenset(), b.partitions)]
+        assert {(r.partition, r.offset) for r in got} < {(r.partition, r.offset) for r in held}
+    finally:
+        await a.stop()
+        await b.stop()
+
+
+async def test_a_tail_follows_from_now_or_from_a_time(broker: Cluster, prefix: str) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    everything_new = Tail(settings, T.FRAMES, committed=False, everything=True)
+    some = Tail(settings, T.FRAMES, committed=False)
+    sender = NewestSender(settings)
+    try:
+        await sender.start()
+        sender.put("old", Row(T.FRAMES, b"", b"old", partition=1))
+        async with asyncio.timeout(20):
+            while not [r async for b in read_partition(settings, T.FRAMES, 1) for r in b]:
+                await asyncio.sleep(0.1)
+        await everything_new.start()
+        await some.start()
+        await some.follow({0: None, 1: MachineClock().now_ms() - 60_000})
+        sender.put("a", Row(T.FRAMES, b"", b"dropped", partition=2))
+        sender.put("a", Row(T.FRAMES, b"", b"new", partition=2))
+        assert [r.value for r in await everything_new.fetch(within_ms=5_000)] == [b"new"]
+        assert [r.value for r in await some.fetch(within_ms=5_000)] == [b"old"]
+        await some.follow({1: None, 2: None})
+        sender.put("a", Row(T.FRAMES, b"", b"newer", partition=2))
+        assert [r.value for r in await some.fetch(within_ms=5_000)] == [b"newer"]
+    finally:
+        await everything_new.stop()
+        await some.stop()
+        await sender.stop()
+
+
+async def test_an_appender_says_that_the_brokers_are_away_and_goes_on_after(prefix: str) -> None:
+    with started() as cluster:
+        settings = await installed(cluster.bootstrap, prefix)
+        broker = cluster.brokers[0]
+        async with appending(settings) as appender:
+            await appender.append(event(1))
+            broker.kill()
+            with pytest.raises(Unavailable, match="brokers"):
+                await appender.append(event(2), within_s=1)
+            with pytest.raises(Unavailable, match="brokers"):  # at once: nothing piles up
+                await appender.append(event(3), within_s=60)
+            broker.start()
+            await until(lambda: not appender.fault, within_s=60)
+            await appender.append(event(2))
+        found = await everything(settings, T.EVENTS)
+    assert {r.value for r in found} == {event(1).value, event(2).value}
+
+
+async def test_brokers_that_nobody_runs_are_unavailable() -> None:
+    settings = KafkaSettings(brokers="127.0.0.1:9", password="secret")
+    assert "secret" not in repr(settings)
+    appender = Appender(settings, clock=MachineClock(), instance="test")
+    with pytest.raises(Unavailable):
+        await appender.start()
+    await appender.stop()
