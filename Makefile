@@ -56,12 +56,12 @@ mutants: install  ## seed known defects into copies of the code: the test kit ha
 
 lock: install  ## renew what the image is made of: the versions installed here, with their hashes
 	@$(PIP) install 'uv>=0.9,<1'
-	@$(BIN)/python deploy/image/lock.py
+	@$(BIN)/python -m deploy.image.lock
 
 image-check: install  ## carry out the Dockerfile in clean Debian roots, as root (half an hour; 2 GB)
 	@command -v debootstrap >/dev/null || { echo "as root: apt-get install debootstrap" >&2; exit 1; }
 	@$(BIN)/python -m models.fetch
-	@$(BIN)/python deploy/image/in_chroot.py $(IMAGE) \
+	@$(BIN)/python -m deploy.image.in_chroot $(IMAGE) \
 	  --model "$$($(BIN)/python -c 'from models.fetch import cached_file; print(cached_file())')"
 
 clean:  ## remove .venv and what tools left; data and the compiled llama.cpp wheel are kept

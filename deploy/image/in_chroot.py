@@ -1,6 +1,6 @@
 """Carry out the Dockerfile's steps in clean Debian roots, where no container engine runs.
 
-    python deploy/image/in_chroot.py FOLDER [--model FILE.gguf]      (as root, with debootstrap)
+    python -m deploy.image.in_chroot FOLDER [--model FILE.gguf]      (as root, with debootstrap)
 
 Each stage begins as a fresh copy of a minimal Debian of the suite that the base's tag names, and
 gets the instructions in order, RUN inside the root with nothing of this machine's environment but
@@ -23,8 +23,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-import dockerfile
+from deploy.image import dockerfile
 
 ROOT = Path(__file__).parents[2]
 CERTIFICATES = "/run/certificates.crt"

@@ -1,28 +1,12 @@
 """The Dockerfile as the tests read it."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
+from deploy.image import dockerfile as reader
 from tests.tidy import sources
 
 FOLDER = sources.ROOT / "deploy" / "image"
 
-
-def _module() -> ModuleType:
-    """deploy/image/dockerfile.py: a script's neighbour, in no package that is shipped."""
-    name = "deploy_image_dockerfile"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, FOLDER / "dockerfile.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-reader = _module()
 builder, runtime = reader.stages((sources.ROOT / "Dockerfile").read_text())
 
 
