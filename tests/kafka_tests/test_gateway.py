@@ -1,6 +1,7 @@
 """Web chat and operators on Kafka: any gateway serves any person, who sees every line once."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -346,3 +347,55 @@ async def test_a_broker_that_is_away_is_waited_for(tmp_path: Path) -> None:
             assert [line["n"] for line in client.lines] == [1, 2, 3]
             await client.close()
             await again.close()
+
+
+async def test_people_who_move_about_while_much_is_said_see_every_line_once(
+    kafka: KafkaSettings, sessions: Sessions, tmp_path: Path
+) -> None:
+    """A gateway is killed and comes back in between; who was there goes to the other."""
+    chance = random.Random(7)
+    lines = 120
+    async with gateway(kafka, tmp_path, name="ingress-0") as stays:
+        client, cookie = await greeted(stays)
+        await client.say("message-1", "one")
+        session_id = await sessions.answered("one", by="line 2")
+        await client.close()
+
+        async def talk() -> None:
+            for n in range(3, lines + 1):
+                reply = derive(session_id, "reply", n)
+                await sessions.frame(session_id, reply, f"li {n}")
+                said = sessions.line(session_id, f"line {n}", line_id=reply)
+                await sessions.write(said, sessions.view(session_id, closed=(reply,)))
+                await asyncio.sleep(0.02)
+
+        async def follow(places: list[Gateway]) -> list[int]:
+            """Move from one to another after some lines each, wherever one is."""
+            seen: list[int] = []
+            while not seen or seen[-1] < lines:
+                at = chance.choice(places)
+                try:
+                    client, _ = await greeted(at, cookie, after=seen[-1] if seen else 0)
+                    for _ in range(chance.randrange(1, 30)):
+                        frame = await client.next()
+                        if frame["type"] == "line":
+                            seen.append(frame["n"])
+                            if frame["n"] == lines:
+                                break
+                    await client.close()
+                except (ConnectionClosed, OSError):
+                    await asyncio.sleep(0.05)
+            return seen
+
+        places = [stays]
+        following = [asyncio.create_task(follow(places)) for _ in range(3)]
+        talking = asyncio.create_task(talk())
+        while not talking.done():
+            async with gateway(kafka, tmp_path, name="ingress-1") as comes:
+                places.append(comes)
+                await asyncio.wait([talking], timeout=0.5)
+                places.remove(comes)
+        await talking
+        async with asyncio.timeout(30):
+            for seen in await asyncio.gather(*following):
+                assert seen == list(range(1, lines + 1))
