@@ -102,6 +102,7 @@ class Setting:
     idempotent: bool = True
     limit: tuple[int, int] | None = None
     changes_flow: bool = False
+    outbox: bool = False
 
 
 def run(began: float, seconds: float, *, seed: int) -> tuple[Found | None, int]:
@@ -159,6 +160,7 @@ def _runs(rng: Random) -> Iterator[tuple[Setting, Stimuli]]:
             limit=rng.choice((None, None, (2, 1_000), (1, 500))),
             # One process after another runs the same flow there.
             changes_flow=world == "simulator" and rng.random() < 0.2,
+            outbox=rng.random() < 0.3,
         )
         if rng.random() < 0.5:  # something new, or going on from where something new was seen
             plain = explorers[subject].next()
@@ -265,6 +267,7 @@ def _world(setting: Setting, ends: ExitStack) -> World:
         idempotent=setting.idempotent,
         limit=setting.limit,
         versions=subject.versions() if setting.changes_flow else (),
+        outbox=setting.outbox,
     )
 
 
