@@ -20,7 +20,7 @@ from statistics import median
 
 from adapters.logs.sqlite import SqliteLog
 from bench.load import REPLY, fresh, text
-from console.serving import calm_collector
+from console.listening import calm_collector
 from engine import codec
 from engine.effects import ModelRequest
 from engine.events import ModelReplied

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
+from starlette.types import ASGIApp
 
-from console.http.app import Parts, make_app, make_probes
+from console.http.probes import make_probes
 from console.http.serve import Server
 from console.http.serve import config as server_config
 from console.invocation import code_of
-from console.serving import bound_socket, calm_collector, url_of
+from console.listening import bound_socket, calm_collector, url_of
 from engine.errors import EngineError, Unavailable
 from streams.cluster import topic_table
 from streams.cluster.assemble import Assembled, assemble_worker
@@ -148,9 +149,19 @@ async def _connected(settings: Settings, assembled: Assembled) -> None:
 
 def _server(settings: Settings, assembled: Assembled, worker: Worker) -> Server:
     gateway = assembled.gateway
+    app: ASGIApp
     if gateway is None:
-        app = make_probes(worker.state, alive=worker.alive, registry=assembled.registry)
+        token = settings.operators.token
+        app = make_probes(
+            worker.state,
+            alive=worker.alive,
+            registry=assembled.registry,
+            token="" if token is None else token.reveal(),
+        )
     else:
+        # Only here: a worker without pages starts without them, and so sooner.
+        from console.http.app import Parts, make_app
+
         app = make_app(
             Parts(
                 host=gateway.gateway,
