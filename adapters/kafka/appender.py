@@ -168,7 +168,7 @@ class Appender:
                     await self._beat()
             except (EngineError, TimeoutError) as error:
                 if not self.fault:
-                    log.warning("nothing is appended just now: %s", error or AWAY)
+                    log.warning("nothing is appended just now: %s", str(error) or AWAY)
                 self.fault = self.fault or AWAY
 
     async def _beat(self) -> None:
