@@ -112,11 +112,14 @@ def consumer_of(
     instance: str = "",
     committed: bool = True,
     from_start: bool = True,
+    wait_ms: int = FETCH_WAIT_MS,
 ) -> AIOKafkaConsumer:
     """A consumer that commits nothing by itself.
 
     `instance`: its name in the group over restarts (static membership). `committed`: what is in
     open or aborted transactions is not shown. `from_start`: where there is no offset yet.
+    `wait_ms`: a broker that has nothing answers after so long, and a reader that has turned to
+    another partition meanwhile waits for that answer.
     """
     more: dict[str, Any] = {}
     if group is not None:
@@ -134,7 +137,7 @@ def consumer_of(
         enable_auto_commit=False,
         auto_offset_reset="earliest" if from_start else "latest",
         isolation_level="read_committed" if committed else "read_uncommitted",
-        fetch_max_wait_ms=FETCH_WAIT_MS,
+        fetch_max_wait_ms=wait_ms,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
     )
 

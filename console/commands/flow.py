@@ -106,7 +106,7 @@ def activate(at: Invocation, ref: str) -> None:
     async def write() -> list[int]:
         await topic_table.require(kafka, settings.kafka)
         partitions = settings.kafka.partitions
-        return await activation.activate(kafka, made, config, partitions=partitions)
+        return await activation.activate(kafka, made, config=config, partitions=partitions)
 
     changed = asyncio.run(write())
     if changed:

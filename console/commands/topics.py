@@ -63,7 +63,7 @@ def create(at: Invocation) -> None:
         names = await topic_table.create(kafka, settings.kafka)
         # Before the flow is written: into topics of another width it would go astray.
         await topic_table.require(kafka, settings.kafka)
-        return names, await activation.first(kafka, flow, config, partitions=partitions)
+        return names, await activation.first(kafka, flow, config=config, partitions=partitions)
 
     names, begun = asyncio.run(made())
     click.echo(f"made: {', '.join(names)}" if names else "all topics are there")

@@ -31,16 +31,16 @@ class Active(NamedTuple):
 
 
 async def first(
-    settings: KafkaSettings, flow: Flow, config: bytes, *, partitions: int
+    settings: KafkaSettings, flow: Flow, *, config: bytes, partitions: int
 ) -> list[int]:
     """Write the first control record of each partition that has no record; which those were."""
     empty = [p for p in range(partitions) if await _is_empty(settings, p)]
-    await _write(settings, flow, config, partitions=empty)
+    await _write(settings, flow, config=config, partitions=empty)
     return empty
 
 
 async def activate(
-    settings: KafkaSettings, flow: Flow, config: bytes, *, partitions: int
+    settings: KafkaSettings, flow: Flow, *, config: bytes, partitions: int
 ) -> list[int]:
     """Make this flow the active one in each partition where it is not; which those were.
 
@@ -55,7 +55,7 @@ async def activate(
                 f"is {flow.ref}: its code was changed, so give it another version"
             )
     missing = [p for p, body in active if body is None or body.flow != flow.ref]
-    await _write(settings, flow, config, partitions=missing)
+    await _write(settings, flow, config=config, partitions=missing)
     return missing
 
 
@@ -90,7 +90,7 @@ def _is_other_code(active: FlowActivated, flow: Flow, config: bytes) -> bool:
 
 
 async def _write(
-    settings: KafkaSettings, flow: Flow, config: bytes, *, partitions: list[int]
+    settings: KafkaSettings, flow: Flow, *, config: bytes, partitions: list[int]
 ) -> None:
     if not partitions:
         return

@@ -112,7 +112,7 @@ class Lane:
         self._transactions = Transactions(outside.settings, f"egress-{partition}")
         self._calls = Calls(outside.channels)
         self._calls.pump = Pump(self._may_call, self._call_ended, outside.at)
-        self._egress = Egress({}, jitter=random.random)
+        self._egress = Egress({}, delivery=_not_asked, jitter=random.random)
         self._orders: list[Fetched] = []
         self._called: list[Called] = []
         self._places: dict[str, int] = {}  # the order's offset, of what is on its way
@@ -202,7 +202,8 @@ class Lane:
         now_ms = self._appender.now_ms()
         found = await self._found(now_ms)
         self._watermark = found.watermark
-        self._egress = Egress(self._outside.accounts(now_ms), jitter=random.random)
+        accounts = self._outside.accounts(now_ms)
+        self._egress = Egress(accounts, delivery=_not_asked, jitter=random.random)
         deliveries = sorted(found.on_their_way.values(), key=lambda item: item[:2])
         self._places = {delivery.reply_id: order for order, _, delivery in deliveries}
         batch = Batch([])
@@ -325,3 +326,7 @@ class Lane:
     def _call_ended(self, called: Called) -> None:
         self._called.append(called)
         self._wake.set()
+
+
+def _not_asked(reply_id: str) -> None:
+    """What ended of late was closed in `recover`; older replies' frames are not read any more."""
