@@ -145,10 +145,11 @@ class Appender:
 
     async def append_many(self, appends: Sequence[Append]) -> list[Place]:
         """Append these, those of one session in this order. Raises as `append`."""
-        sent = [asyncio.ensure_future(self.append(append)) for append in appends]
-        if sent:
-            await asyncio.wait(sent)
-        return [future.result() for future in sent]
+        sent = await asyncio.gather(*map(self.append, appends), return_exceptions=True)
+        for place in sent:
+            if isinstance(place, BaseException):
+                raise place
+        return [place for place in sent if isinstance(place, Place)]
 
     async def _sent(self, producer: AIOKafkaProducer, append: Append) -> RecordMetadata:
         with told("append an event"):
@@ -168,7 +169,7 @@ class Appender:
                     await self._beat()
             except (EngineError, TimeoutError) as error:
                 if not self.fault:
-                    log.warning("nothing is appended just now: %s", error or AWAY)
+                    log.warning("nothing is appended just now: %s", str(error) or AWAY)
                 self.fault = self.fault or AWAY
 
     async def _beat(self) -> None:

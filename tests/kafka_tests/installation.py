@@ -26,10 +26,10 @@ async def installed(
     return settings
 
 
-async def made(settings: KafkaSettings, *, partitions: int) -> None:
+async def made(settings: KafkaSettings, *, partitions: int, copies: int = 1) -> None:
     """Make all topics."""
     topics = [
-        Wanted(t.name, partitions if t.width == "sessions" else 1, 1, t.config) for t in TOPICS
+        Wanted(t.name, partitions if t.width == "sessions" else 1, copies, t.config) for t in TOPICS
     ]
     await create_topics(settings, topics)
 

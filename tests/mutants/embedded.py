@@ -99,8 +99,8 @@ MUTANTS = (
         says="A reply counts as sent, and its line is not in the person's outbox.",
         law="§10: sent means that the line is durable in the person's outbox",
         file=PIPELINE,
-        old="                    decided.lines.append(line_of(delivery, at_ms=now_ms))\n",
-        new="                    pass\n",
+        old="            decided.lines.append(line_of(delivery, at_ms=decided.at_ms))\n",
+        new="            pass\n",
     ),
     Mutant(
         name="redriven-letter-not-marked",
