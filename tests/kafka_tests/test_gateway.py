@@ -28,6 +28,7 @@ from engine.events import (
 from engine.ids import derive
 from engine.ports import DeadLetter
 from streams.cluster.assemble_gateway import assemble_gateway
+from streams.embedded import data_dir
 from streams.embedded.clock import MachineClock
 from streams.settings import Operators
 from streams.topics import T
@@ -399,3 +400,25 @@ async def test_people_who_move_about_while_much_is_said_see_every_line_once(
         async with asyncio.timeout(30):
             for seen in await asyncio.gather(*following):
                 assert seen == list(range(1, lines + 1))
+
+
+async def test_while_a_key_is_rotated_any_gateway_finds_who_wrote_at_another(
+    kafka: KafkaSettings, sessions: Sessions, tmp_path: Path
+) -> None:
+    settings = settings_of(kafka, tmp_path)
+    assert settings.kafka.keys_file is not None
+    data_dir.announce(settings.kafka.keys_file)
+    async with gateway(kafka, tmp_path, name="ingress-0") as announced:
+        data_dir.take_up(settings.kafka.keys_file)
+        async with gateway(kafka, tmp_path, name="ingress-1") as rotated:
+            client, cookie = await greeted(rotated)
+            await client.say("message-1", "one")
+            session_id = await sessions.answered("one", by="first")
+            assert session_id.split(":")[2] == "k2"
+            await client.until("line", text="first")
+            await client.close()
+            model = announced.gateway._open.model  # type: ignore[union-attr]
+            await eventually(lambda: model.knows(session_id))
+            client, _ = await greeted(announced, cookie)
+            await client.until("line", text="first")
+            await client.close()
