@@ -51,7 +51,9 @@ class Conversations:
         account = Account(idempotent=True)
         self.pipeline = Pipeline(
             self.store,
-            egress=Egress({("bench", "bench"): account}, jitter=random.random),
+            egress=Egress(
+                {("bench", "bench"): account}, delivery=self.store.delivery, jitter=random.random
+            ),
             build=lambda body: registry.build(body.flow, bytes(body.config)),
             outbox=frozenset(),
             stepping=lambda event_id: None,

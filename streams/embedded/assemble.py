@@ -93,7 +93,7 @@ def assemble(settings: Settings, *, env: Mapping[str, str]) -> Embedded:
     )
     pipeline = Pipeline(
         store,
-        egress=Egress(_accounts([webchat]), jitter=random.random),
+        egress=Egress(_accounts([webchat]), delivery=store.delivery, jitter=random.random),
         build=flow_of,
         outbox=OUTBOX_CHANNELS,
         stepping=guard.stepping,
