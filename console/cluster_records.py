@@ -52,7 +52,11 @@ class ClusterRecords:
         self._partitions = partitions
         self._runner = asyncio.Runner()
         self._looker = Looker(settings)
-        self._run(self._looker.__aenter__())
+        try:
+            self._run(self._looker.__aenter__())
+        except BaseException:
+            self._runner.close()
+            raise
         self._scan = Scan(self._looker)
         self._known: dict[str, Known] = {}
         self._listed: dict[str, bytes] | None = None

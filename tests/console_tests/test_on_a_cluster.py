@@ -19,12 +19,24 @@ def test_the_keys_of_a_cluster_are_made_once_listed_and_rotated(ai: Say, home: P
     assert again.exit_code == ExitCode.FAILED
     assert "there already" in again.output
     env = {**BROKERS, "AI_ASSISTANT_KAFKA__KEYS_FILE": str(file)}
+    early = ai("keys", "rotate", **env)
+    assert early.exit_code == ExitCode.FAILED
+    assert "`ai-assistant keys announce` first" in early.output
+    announced = ai("keys", "announce", **env)
+    assert "key k2 is announced: restart all" in announced.output
+    assert "announced already" in ai("keys", "announce", **env).output
+    listed = json.loads(ai("keys", "list", "--json", **env).stdout)
+    assert [one["id"] for one in listed if one["current"]] == ["k1"]
     rotated = ai("keys", "rotate", **env)
     assert "key k2 names new conversations" in rotated.output
     assert "restart them" in rotated.output
     listed = json.loads(ai("keys", "list", "--json", **env).stdout)
     assert [one["id"] for one in listed] == ["k2", "k1"]
     assert not (home / ".local").exists()  # no data directory has anything to do with it
+
+
+def test_a_data_directory_announces_no_keys(ai: Say) -> None:
+    assert "`keys rotate` is enough" in ai("keys", "announce").output
 
 
 def test_without_a_keys_file_it_says_how_to_make_one(ai: Say) -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from websockets.exceptions import ConnectionClosed
 
 from adapters.kafka.appender import Appender
-from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.clients import KafkaSettings, admin_of
+from adapters.kafka.partitions import partition_of
 from deploy.kafka.cluster import Cluster
 from engine import codec
 from engine.errors import Refused
@@ -28,6 +31,7 @@ from engine.events import (
 from engine.ids import derive
 from engine.ports import DeadLetter
 from streams.cluster.assemble_gateway import assemble_gateway
+from streams.embedded import data_dir
 from streams.embedded.clock import MachineClock
 from streams.settings import Operators
 from streams.topics import T
@@ -42,7 +46,7 @@ from tests.kafka_tests.gateways import (
     handed_over,
     settings_of,
 )
-from tests.kafka_tests.installation import everything, installed, written
+from tests.kafka_tests.installation import PARTITIONS, everything, installed, written
 
 
 @pytest.fixture
@@ -399,3 +403,46 @@ async def test_people_who_move_about_while_much_is_said_see_every_line_once(
         async with asyncio.timeout(30):
             for seen in await asyncio.gather(*following):
                 assert seen == list(range(1, lines + 1))
+
+
+async def test_while_a_key_is_rotated_any_gateway_finds_who_wrote_at_another(
+    kafka: KafkaSettings, sessions: Sessions, tmp_path: Path
+) -> None:
+    settings = settings_of(kafka, tmp_path)
+    assert settings.kafka.keys_file is not None
+    data_dir.announce(settings.kafka.keys_file)
+    async with gateway(kafka, tmp_path, name="ingress-0") as announced:
+        data_dir.take_up(settings.kafka.keys_file)
+        async with gateway(kafka, tmp_path, name="ingress-1") as rotated:
+            client, cookie = await greeted(rotated)
+            await client.say("message-1", "one")
+            session_id = await sessions.answered("one", by="first")
+            assert session_id.split(":")[2] == "k2"
+            await client.until("line", text="first")
+            await client.close()
+            model = announced.gateway._open.model  # type: ignore[union-attr]
+            await eventually(lambda: model.knows(session_id))
+            client, _ = await greeted(announced, cookie)
+            await client.until("line", text="first")
+            await client.close()
+
+
+async def test_records_that_went_before_they_were_read_are_no_gap_in_a_conversation(
+    kafka: KafkaSettings, sessions: Sessions, tmp_path: Path
+) -> None:
+    session_id = "webchat:web:k1:" + "a" * 24
+    partition = partition_of(session_id.encode(), PARTITIONS)
+    await sessions.write(*(sessions.line(session_id, f"{n}") for n in range(1, 4)))
+    async with gateway(kafka, tmp_path) as at:
+        assert len(await at.gateway.lines(session_id, after=0, limit=9)) == 3
+    for n in range(4, 8):
+        await sessions.write(sessions.line(session_id, f"{n}"))
+    # Each line has a transaction's mark behind it; the first two of the four go.
+    admin = admin_of(kafka)
+    await admin.start()
+    at_line = TopicPartition(kafka.named(T.OUTBOX), partition)
+    await admin.delete_records({at_line: RecordsToDelete(before_offset=3 + 1 + 4)})
+    await admin.close()
+    async with gateway(kafka, tmp_path) as at:
+        found = await at.gateway.lines(session_id, after=0, limit=9)
+        assert [line.n for line in found] == [6, 7]
