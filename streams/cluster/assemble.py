@@ -6,6 +6,7 @@ registry and its model. It decides nothing about a conversation, and starts noth
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
@@ -20,6 +21,7 @@ from streams.cluster.role import Role
 from streams.cluster.shared_model import SharedModel
 from streams.cluster.stepping import Stepping
 from streams.cluster.stepping_metrics import SteppingMetrics
+from streams.embedded import crash_marks
 from streams.embedded.assemble import (
     OUTBOX_CHANNELS,
     enabled_skills,
@@ -59,9 +61,21 @@ def assemble_worker(
         roles.append(wiring.role(name))
     if "ingress" in names:
         gateway = assemble_gateway(settings, wiring.appender, registry=wiring.registry)
+    if crash_marks.VARIABLE in env:
+        _mark(env[crash_marks.VARIABLE], roles, gateway)
     return Assembled(
         roles=roles, appender=wiring.appender, registry=wiring.registry, gateway=gateway
     )
+
+
+def _mark(path: str, roles: Sequence[Role], gateway: GatewayRole | None) -> None:
+    """Let whoever kills this process know between which commits it is."""
+    marks = crash_marks.CrashMarks(Path(path))
+    marks.begin()
+    for role in roles:
+        role.at = marks.at
+    if gateway is not None:
+        gateway.gateway.at = marks.at
 
 
 class _Wiring:

@@ -5,7 +5,8 @@ outbox that its person did not get; an order that was not carried out. Doubled: 
 twice, two dispositions, an event that had its effect twice. Unknown: a reply of which nobody knows
 whether it was sent. Wrong: a session whose history does not fold to the bytes that are stored.
 
-Reads the log through its read-only side; it never touches the engine.
+It judges what was `Found`: `found_in` reads that from an embedded host's file, `tests.faults` from
+a cluster's topics. It never touches the engine that ran.
 """
 
 from collections import Counter
@@ -18,7 +19,7 @@ from engine.effects import CloseReply, SendMessage
 from engine.events import Event, FlowActivated, MessageReceived, ReplyUndelivered
 from engine.flow import Flow
 from engine.ids import derive
-from engine.ports import Delivery, Line
+from engine.ports import DeadLetter, Delivery, Line
 from engine.session import Session, StepRecord
 from engine.step import new_session, step
 from statemachines import registry
@@ -58,6 +59,15 @@ class Told:
     deliveries: list[Delivery]
 
 
+@dataclass
+class Found:
+    """What a log holds. `activated`: its first control record."""
+
+    activated: Event
+    told: list[Told]
+    letters: list[DeadLetter]
+
+
 def at_rest(log: SqliteLog) -> bool:
     """Everything that was appended is stepped, performed and delivered."""
     if log.watermark(0) != log.head(0) or log.undelivered():
@@ -76,9 +86,11 @@ def sessions(log: SqliteLog) -> Iterator[tuple[Session, bytes]]:
         after = page[-1][0]
 
 
-def told(log: SqliteLog) -> list[Told]:
+def found_in(log: SqliteLog) -> Found:
     """All that the log has, session by session."""
-    return [
+    control = log.last_control(up_to=log.head(0))
+    assert control is not None
+    told = [
         Told(
             session,
             value,
@@ -92,18 +104,17 @@ def told(log: SqliteLog) -> list[Told]:
         )
         for session, value in sessions(log)
     ]
+    return Found(codec.decode_event(control.value), told, list(log.dead_letters()))
 
 
-def judge(log: SqliteLog, people: Iterable[Person]) -> Verdict:
+def judge(found: Found, people: Iterable[Person]) -> Verdict:
     """Hold what the people saw against a log at rest."""
     verdict = Verdict()
-    control = log.last_control(up_to=log.head(0))
-    assert control is not None
-    activated = codec.decode_event(control.value)
+    activated = found.activated
     assert isinstance(activated.body, FlowActivated)
     flow = registry.build(activated.body.flow, bytes(activated.body.config))
     by_conversation: dict[str, Told] = {}
-    for each in told(log):
+    for each in found.told:
         _judge_steps(verdict, each)
         _judge_outbox(verdict, each)
         _judge_fold(verdict, each, flow=flow, activated=activated)
@@ -112,7 +123,7 @@ def judge(log: SqliteLog, people: Iterable[Person]) -> Verdict:
     for person in people:
         for conversation in person.conversations:
             _judge_person(verdict, conversation, by_conversation.get(conversation.id))
-    for letter in log.dead_letters():
+    for letter in found.letters:
         verdict.lost.append(f"dead letter at offset {letter.offset}: {letter.error}")
     return verdict
 
@@ -129,10 +140,13 @@ def _judge_person(verdict: Verdict, conversation: Conversation, there: Told | No
         return
     _judge_lines(verdict, conversation, there)
     ends = {d.message: d for record in there.steps for d in record.dispositions}
-    received = {
-        e.body.message_id: e.id for e in there.events if isinstance(e.body, MessageReceived)
-    }
+    received: dict[str, str] = {}  # in the order in which they came first
+    for event in there.events:
+        if isinstance(event.body, MessageReceived):
+            received.setdefault(event.body.message_id, event.id)
     verdict.lost += [f"{place}: {key} was acknowledged and lost" for key in acked - set(received)]
+    if [key for key in conversation.said if key in received] != list(received):
+        verdict.wrong.append(f"{place}: its messages are not in the order in which they were said")
     events = {event.id for event in there.events}
     for key, stop in conversation.stops.items():
         if stop.acked and derive(there.session.id, "stop", key) not in events:
