@@ -48,7 +48,7 @@ class Shape:
     roles: Mapping[str, int] = field(default_factory=lambda: dict(ROLES))
     people: int = 60
     think_s: float = 0.25
-    session_timeout_s: float = 6.0
+    session_timeout_s: float = 30.0
     flow: str = "assistant"
     path: tuple[Path, ...] = ()
     plan: Mapping[str, str] = field(default_factory=dict)
