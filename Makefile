@@ -4,6 +4,8 @@
 PYTHON ?= python3
 N ?= 500
 PEERS ?=
+KAFKA ?= 4.3.0
+PORT ?= 9092
 BIN := .venv/bin
 STAMPS := .venv/stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -12,11 +14,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format bench crash mutants clean
+.PHONY: help install run test check format bench crash mutants kafka kafka-cluster clean
 
 help:  ## list the targets
 	@echo "The assistant, from a clone. Start with: make run"
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1@\2/' \
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' \
 	  | column -t -s @
 
 install: $(STAMPS)/project  ## install all into .venv; the first time llama.cpp is compiled (minutes)
@@ -25,7 +27,7 @@ run: install  ## install, fetch the default model if it is used, start on http:/
 	@$(BIN)/ai-assistant models fetch --if-needed
 	@exec $(BIN)/ai-assistant run
 
-test: install  ## all tests, after fetching the model that some of them talk to
+test: install $(STAMPS)/kafka-$(KAFKA)  ## all tests, after fetching the model and the Kafka that some of them talk to
 	@$(BIN)/python -m models.fetch
 	@$(PYTEST) $(ARGS)
 
@@ -53,7 +55,14 @@ crash: install  ## kill the engine N times at random instants and judge by what 
 mutants: install  ## seed known defects into copies of the code: the test kit has to find them (half an hour)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-clean:  ## remove .venv and what tools left; data and the compiled llama.cpp wheel are kept
+kafka: install $(STAMPS)/kafka-$(KAFKA)  ## start one Kafka broker on PORT (9092), Ctrl-C stops it; data in data/kafka
+	@exec $(BIN)/python -m deploy.kafka --version $(KAFKA) --port $(PORT) --folder data/kafka
+
+kafka-cluster: install $(STAMPS)/kafka-$(KAFKA)  ## start three, on PORT and the ports above it; data in data/kafka-cluster
+	@exec $(BIN)/python -m deploy.kafka --version $(KAFKA) --port $(PORT) --brokers 3 \
+	  --folder data/kafka-cluster
+
+clean:  ## remove .venv and what tools left; data, llama.cpp's wheel and Kafka's jars are kept
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -75,4 +84,10 @@ $(STAMPS)/llama: deploy/install/llama_wheel.py $(STAMPS)/venv
 $(STAMPS)/project: pyproject.toml $(STAMPS)/llama
 	@echo "  Python packages: installing (about 75, half a minute)"
 	@$(PIP) install --editable '.[llama,kafka,test]'
+	@touch $@
+
+# Java and Maven are asked for here, not by `make run`: the embedded assistant needs neither.
+$(STAMPS)/kafka-$(KAFKA): deploy/kafka/pom.xml deploy/install/system.sh $(STAMPS)/venv
+	@bash deploy/install/system.sh $(PYTHON) kafka
+	@$(BIN)/python -m deploy.kafka --version $(KAFKA) --prepare
 	@touch $@

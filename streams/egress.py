@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from engine import codec
 from engine.effects import CloseReply, SendMessage, Withdraw
+from engine.errors import NoReceipt, Refused, Unavailable
 from engine.events import Event, ReplyUndelivered
 from engine.ids import derive
 from engine.limits import MARK_TO_CALL_MAX_MS
@@ -40,6 +41,13 @@ class Account(NamedTuple):
 
     idempotent: bool
     limiter: Limiter | None = None
+
+
+class Called(NamedTuple):
+    """What a channel's call came to; None: egress did not let it be made."""
+
+    reply_id: str
+    outcome: Receipt | Refused | Unavailable | None
 
 
 UNKNOWN_ACCOUNT = Account(idempotent=False)
@@ -177,6 +185,26 @@ class Egress:
         if account.limiter is not None:
             account.limiter.called(reply_id, now_ms)
         return True
+
+    def came(self, call: Called, *, now_ms: int) -> tuple[Delivery, Append | None] | None:
+        """What a call came to: the delivery to make durable, and the event that tells of it."""
+        delivery: Delivery | None
+        reply_id, outcome = call
+        match outcome:
+            case Receipt():
+                delivery = self.sent(reply_id, outcome, now_ms=now_ms)
+            case None:
+                delivery = self.uncalled(reply_id, now_ms=now_ms)
+            case NoReceipt():
+                return self.unknown(reply_id, str(outcome), now_ms=now_ms)
+            case Unavailable():
+                pause_ms = outcome.retry_after_ms
+                return self.unavailable(
+                    reply_id, str(outcome), now_ms=now_ms, retry_after_ms=pause_ms
+                )
+            case Refused():
+                return self.refused(reply_id, str(outcome), now_ms=now_ms)
+        return None if delivery is None else (delivery, None)
 
     def uncalled(self, reply_id: str, *, now_ms: int) -> Delivery | None:
         """Its call was not made: it is marked anew, and that was no attempt."""

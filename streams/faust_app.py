@@ -1,7 +1,7 @@
 """The Faust app of the sessions role: group membership, fetching, acknowledgement. All of Faust.
 
 Between `conversation.events` and the partition workers. Started by `ai-assistant worker --role
-sessions`, or by `faust -A streams.faust_app worker --without-web`. It never looks into an event.
+sessions`, or by `faust -A streams.faust_app worker`. It never looks into an event.
 
 Faust delivers events one by one, at 100 to 200 µs each; its consumer here hands the agent *one
 batch for each partition and fetch*, at 8 to 10. That needs names that Faust does not promise:
@@ -14,10 +14,14 @@ Not used, since each loses or misplaces events: `exactly_once`, `take`, tables, 
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import cache
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any, Protocol
 
 import faust
 import faust.app.base
@@ -244,6 +248,38 @@ class Members:
         die(error)
 
 
+class Heard(Protocol):
+    """What is told of the group and of Faust's commits."""
+
+    def rebalanced(self, took_s: float) -> None: ...
+    def offsets_committed(self, took_s: float) -> None: ...
+
+
+class Sensor(faust.Sensor):
+    """Faust's own counts go to ours. It would count batches as events: those are counted where they
+    are stepped."""
+
+    def __init__(self, heard: Heard) -> None:
+        super().__init__()
+        self._heard = heard
+
+    def on_rebalance_start(self, app: Any) -> dict[str, float]:
+        """Our partitions are to be given out anew."""
+        return {"began_s": time.monotonic()}
+
+    def on_rebalance_end(self, app: Any, state: Any) -> None:
+        """They are, and what we had in hand is settled."""
+        self._heard.rebalanced(time.monotonic() - state["began_s"])
+
+    def on_commit_initiated(self, consumer: Any) -> float:
+        """Offsets are being committed."""
+        return time.monotonic()
+
+    def on_commit_completed(self, consumer: Any, state: Any) -> None:
+        """They are."""
+        self._heard.offsets_committed(time.monotonic() - state)
+
+
 class Boot(faust.app.base.BootStrategy):
     """Faust's web server would serve to anyone; `faust worker` turns it on by default."""
 
@@ -257,7 +293,11 @@ class App(faust.App):
 
 
 def sessions_app(
-    kafka: KafkaSettings, *, instance: str, make: Callable[[int, Members], PartitionWorker]
+    kafka: KafkaSettings,
+    *,
+    instance: str,
+    make: Callable[[int, Members], PartitionWorker],
+    heard: Heard,
 ) -> tuple[faust.App, Members]:
     """The app of one sessions process. `instance`: its name in the group over restarts, if any.
 
@@ -270,6 +310,8 @@ def sessions_app(
         broker=[URL(f"kafka://{one}") for one in kafka.brokers.split(",")],
         broker_credentials=_credentials(kafka),
         store="memory://",
+        # It makes one, though nothing is ever written to it; the working directory may be nobody's.
+        datadir=str(Path(gettempdir()) / "ai-assistant-faust"),
         broker_commit_interval=1.0,
         broker_max_poll_interval=POLL_NEVER_S,
         broker_max_poll_records=2_000,
@@ -284,6 +326,7 @@ def sessions_app(
         topic_disable_leader=True,
         web_enabled=False,
     )
+    app.sensors.add(Sensor(heard))
     app.transport = Transport(app.conf.broker_consumer, app)
     events = app.topic(topic, schema=Batches(key_type=bytes, value_type=bytes))
     members = Members(app, topic, make=make)
@@ -313,3 +356,19 @@ def _credentials(kafka: KafkaSettings) -> Any:
             ssl_context=context,
         )
     return None if context is None else faust.SSLCredentials(context)
+
+
+@cache
+def _app_of_environment() -> faust.App:
+    from streams.cluster.assemble import stepping_of_environment
+
+    role = stepping_of_environment(os.environ)
+    role.app.task(role.beside)
+    return role.app
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, for `faust -A streams.faust_app worker`, by the settings of the environment."""
+    if name == "app":
+        return _app_of_environment()
+    raise AttributeError(name)

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from adapters.kafka.records import Fetched, Row
 from engine.crash_points import CrashPoint
@@ -25,6 +25,19 @@ CAUTIOUS = 64
 last owner died is among them, or the watermark moves on by as many."""
 FULL = 4
 """Batches that may wait before no more are fetched; half of it, and they are again."""
+
+
+class Bounds(NamedTuple):
+    """`batch_max`: events in one transaction.
+
+    `cautious`: how many of the first are stepped alone.
+    """
+
+    batch_max: int = 256
+    cautious: int = CAUTIOUS
+
+
+USUAL = Bounds()
 
 
 class Ledger(Protocol):
@@ -66,7 +79,6 @@ class Reader(Protocol):
 class PartitionWorker:
     """One owned partition. `start` begins; `put` hands records over; `stop` lets go.
 
-    `batch_max`: events in one transaction. `cautious`: how many of the first are stepped alone.
     `now_ms`: wall clock, for what is no log time.
     """
 
@@ -78,8 +90,7 @@ class PartitionWorker:
         reader: Reader,
         watched: Watched,
         now_ms: Callable[[], int],
-        batch_max: int = 256,
-        cautious: int = CAUTIOUS,
+        bounds: Bounds = USUAL,
     ) -> None:
         self.partition = partition
         self.ready = False
@@ -87,11 +98,11 @@ class PartitionWorker:
         self._reader = reader
         self._watched = watched
         self._now_ms = now_ms
-        self._batch_max = batch_max
+        self._batch_max = bounds.batch_max
         self._arrived: deque[tuple[Sequence[Fetched], object]] = deque()
         self._waiting = 0
         self._full = False
-        self._cautious = cautious
+        self._cautious = bounds.cautious
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.at: Callable[[CrashPoint, int], None] = lambda point, n: None

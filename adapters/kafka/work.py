@@ -227,11 +227,8 @@ class WorkQueue(ConsumerRebalanceListener):  # type: ignore[misc]
             del self._hands[partition]
         for at in assigned:
             hand = self._hands.setdefault(at.partition, InHand())
-            if self._table:
-                if hand.next:
-                    self._joined.seek(at, hand.next)
-                else:
-                    await self._joined.seek_to_beginning(at)
+            if self._table:  # 0: where its beginning is later, the client goes there by itself
+                self._joined.seek(at, hand.next)
         log.info("%s: partitions %s are ours", self._group, sorted(ours))
         self.moved(new, gone)
 

@@ -18,9 +18,11 @@ from streams.cluster.links import kafka_settings
 from streams.cluster.metrics import Metrics
 from streams.cluster.performing import Links, Performing
 from streams.cluster.role import Role
+from streams.cluster.sending import Sending
 from streams.cluster.shared_model import SharedModel
 from streams.cluster.stepping import Stepping
 from streams.cluster.stepping_metrics import SteppingMetrics
+from streams.cluster.waking import Waking
 from streams.embedded import crash_marks
 from streams.embedded.assemble import (
     OUTBOX_CHANNELS,
@@ -31,7 +33,7 @@ from streams.embedded.assemble import (
 )
 from streams.embedded.clock import MachineClock
 from streams.embedded.performers import Performers
-from streams.settings import Settings
+from streams.settings import Settings, load
 from streams.topics import T
 
 ROLES = ("ingress", "sessions", "model", "skill", "egress", "clock")
@@ -78,6 +80,11 @@ def _mark(path: str, roles: Sequence[Role], gateway: GatewayRole | None) -> None
         gateway.gateway.at = marks.at
 
 
+def stepping_of_environment(env: Mapping[str, str]) -> Stepping:
+    """The role sessions, for Faust's own command line. Raises Refused with what is wrong."""
+    return _Wiring(load(None, env), env).stepping()
+
+
 class _Wiring:
     """What the roles of one process share."""
 
@@ -98,20 +105,41 @@ class _Wiring:
         """One of them but ingress."""
         match name:
             case "sessions":
-                return Stepping(
-                    self._kafka,
-                    instance=self._instance,
-                    build=flow_of,
-                    outbox=OUTBOX_CHANNELS,
-                    metrics=SteppingMetrics(self.registry),
-                    batch_max=self._settings.engine.batch_events_max,
-                )
+                return self.stepping()
             case "model":
                 return self._performing(T.MODEL)
             case "skill":
                 return self._performing(T.SKILL)
+            case "egress":
+                # Web chat needs none: its lines become durable with the step that orders them.
+                return Sending(
+                    self._kafka,
+                    instance=self._instance,
+                    appender=self.appender,
+                    channels=(),
+                    accounts=lambda now_ms: {},
+                    metrics=self._metrics,
+                )
+            case "clock":
+                return Waking(
+                    self._kafka,
+                    instance=self._instance,
+                    appender=self.appender,
+                    metrics=self._metrics,
+                )
             case _:
                 raise Refused(f"there is no role {name!r}: {', '.join(ROLES)}")
+
+    def stepping(self) -> Stepping:
+        """The one that decides."""
+        return Stepping(
+            self._kafka,
+            instance=self._instance,
+            build=flow_of,
+            outbox=OUTBOX_CHANNELS,
+            metrics=SteppingMetrics(self.registry),
+            batch_max=self._settings.engine.batch_events_max,
+        )
 
     def _performing(self, topic: T) -> Performing:
         settings = self._settings

@@ -64,6 +64,10 @@ class Role:
     async def _turn(self) -> None:
         """Work for about a second at most."""
 
+    def _not_yet(self) -> str:
+        """Why it is connected and yet not ready; empty: it is."""
+        return ""
+
     async def _drained(self) -> None:
         """Return when nothing is in hand."""
 
@@ -113,7 +117,7 @@ class Role:
             await asyncio.sleep(RETRY_S)
         else:
             if not self._stopping:
-                self.ready = ""
+                self.ready = self._not_yet()
 
     def _waits(self, error: Unavailable) -> None:
         if self.ready != str(error):

@@ -7,7 +7,6 @@ next owner begins with what is durable.
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from streams.cluster.stepping_metrics import SteppingMetrics
 from streams.embedded.clock import wall_ms
 from streams.faust_app import GROUP, Members, die, sessions_app
 from streams.partition import Partition
-from streams.partition_worker import PartitionWorker
+from streams.partition_worker import Bounds, PartitionWorker
 from streams.topics import T
 
 log = logging.getLogger(__name__)
@@ -58,11 +57,13 @@ class Stepping(Role):
         self._outbox = outbox
         self._metrics = metrics
         self._batch_max = batch_max
-        self._app, self._members = sessions_app(kafka, instance=instance, make=self._worker)
+        self.app, self._members = sessions_app(
+            kafka, instance=instance, make=self._worker, heard=metrics
+        )
         self._shown = LastShown()
         self._frames = Tail(kafka, T.FRAMES, committed=False)
         self._follows: frozenset[int] = frozenset()
-        self._listener: asyncio.Task[None] | None = None
+        self._beside: asyncio.Task[None] | None = None
 
     def _worker(self, number: int, members: Members) -> PartitionWorker:
         partition = Partition(
@@ -74,7 +75,7 @@ class Stepping(Role):
             reader=members,
             watched=self._metrics,
             now_ms=wall_ms,
-            batch_max=self._batch_max,
+            bounds=Bounds(batch_max=self._batch_max),
         )
         worker.at = lambda point, n: self.at(point, n)
         return worker
@@ -82,21 +83,19 @@ class Stepping(Role):
     # ---- life ----------------------------------------------------------------------------------
 
     async def _connect(self) -> None:
-        _watch(self._metrics)
-        await self._until_there(self._frames.start)
-        self._listener = asyncio.create_task(self._listen(), name="sessions-frames")
-        await self._app.start()
+        self._beside = asyncio.create_task(self.beside(), name="sessions-beside")
+        await self.app.start()
 
     async def _turn(self) -> None:
         await asyncio.sleep(LOOK_MS / 1_000)
-        workers = self._members.workers
-        if not self._members.assigned_once:
-            self.ready = "joining the group"
-        elif late := sorted(n for n, worker in workers.items() if not worker.ready):
-            self.ready = f"recovering partitions {', '.join(map(str, late))}"
-        else:
-            self.ready = ""
         self._metrics.looked(self._members.lag())
+
+    def _not_yet(self) -> str:
+        if not self._members.assigned_once:
+            return "joining the group"
+        workers = self._members.workers
+        late = sorted(number for number, worker in workers.items() if not worker.ready)
+        return f"recovering partitions {', '.join(map(str, late))}" if late else ""
 
     async def _drained(self) -> None:
         self._members.hold_all()
@@ -104,23 +103,26 @@ class Stepping(Role):
             await asyncio.sleep(0.01)
 
     async def _let_go(self) -> None:
-        if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.wait([self._listener])
+        if self._beside is not None:
+            self._beside.cancel()
+            await asyncio.wait([self._beside])
         await self._members.commit()
         # One with a name of its own is expected back: leaving would move its partitions twice.
         if not self._is_static:
             try:
                 async with asyncio.timeout(LEAVE_WITHIN_S):
-                    await self._app.stop()
+                    await self.app.stop()
             except TimeoutError:
                 log.warning("Faust does not end in order: the process ends all the same")
         await self._frames.stop()
 
     # ---- frames --------------------------------------------------------------------------------
 
-    async def _listen(self) -> None:
-        """Keep up with the frames of our partitions: of use, never needed."""
+    async def beside(self) -> None:
+        """What runs beside the app until it is cancelled: a watch over steps that do not end, and
+        the frames of our partitions, which are of use and never needed."""
+        _watch(self._metrics)
+        await self._until_there(self._frames.start)
         while True:
             try:
                 owned = frozenset(self._members.workers)
@@ -150,8 +152,3 @@ def _watch(metrics: SteppingMetrics) -> None:
                 )
 
     threading.Thread(target=look, name="watch", daemon=True).start()
-
-
-def exit_now(code: int = 0) -> None:
-    """The end of a process that has let go: what Faust still has running would take seconds."""
-    os._exit(code)

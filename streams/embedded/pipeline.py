@@ -12,7 +12,7 @@ import msgspec
 
 from engine import codec
 from engine.effects import Effect, RunnerRequest, SendMessage
-from engine.errors import Conflict, InvalidRecord, NoReceipt, Refused, Unavailable
+from engine.errors import Conflict, InvalidRecord, Refused
 from engine.events import FlowActivated, FlowRef
 from engine.flow import Flow
 from engine.ids import outcome_event_id
@@ -24,11 +24,11 @@ from engine.ports import (
     Line,
     LogRecord,
     Owner,
-    Receipt,
 )
 from engine.session import Session
 from engine.transcript import expand
 from streams.clock import Deadlines
+from streams.egress import Called as Called
 from streams.egress import Egress
 from streams.embedded.store import Store
 from streams.handed_over import in_a_persons_hands
@@ -42,13 +42,6 @@ WOKEN_MAX = 256
 READ_MAX = 512
 STEPS_BACK = (8, 128, 1_000_000)
 """How far to look back for a request that a restart finds pending: it is nearly always the last."""
-
-
-class Called(NamedTuple):
-    """What a channel's call came to; None: egress did not let it be made."""
-
-    reply_id: str
-    outcome: Receipt | Refused | Unavailable | None
 
 
 class Recovered(NamedTuple):
@@ -355,36 +348,15 @@ class Pipeline:
         return reply_id in decided.deliveries or self.store.delivery(reply_id) is not None
 
     def _receipt(self, decided: Decided, call: Called) -> None:
-        now_ms, outcome = decided.at_ms, call.outcome
-        if isinstance(outcome, Receipt):
-            delivery = self.egress.sent(call.reply_id, outcome, now_ms=now_ms)
-            if delivery is not None:
-                decided.deliveries[delivery.reply_id] = delivery
-                if delivery.address.channel in self._outbox:
-                    decided.lines.append(line_of(delivery, at_ms=now_ms))
+        ended = self.egress.came(call, now_ms=decided.at_ms)
+        if ended is None:
             return
-        if outcome is None:
-            delivery = self.egress.uncalled(call.reply_id, now_ms=now_ms)
-            if delivery is not None:
-                decided.deliveries[delivery.reply_id] = delivery
-            return
-        ended: tuple[Delivery, Append | None] | None
-        if isinstance(outcome, NoReceipt):
-            ended = self.egress.unknown(call.reply_id, str(outcome), now_ms=now_ms)
-        elif isinstance(outcome, Unavailable):
-            ended = self.egress.unavailable(
-                call.reply_id,
-                str(outcome),
-                now_ms=now_ms,
-                retry_after_ms=outcome.retry_after_ms,
-            )
-        else:
-            ended = self.egress.refused(call.reply_id, str(outcome), now_ms=now_ms)
-        if ended is not None:
-            delivery, event = ended
-            decided.deliveries[delivery.reply_id] = delivery
-            if event is not None:
-                decided.appends.append(event)
+        delivery, event = ended
+        decided.deliveries[delivery.reply_id] = delivery
+        if event is not None:
+            decided.appends.append(event)
+        if delivery.state == "sent" and delivery.address.channel in self._outbox:
+            decided.lines.append(line_of(delivery, at_ms=decided.at_ms))
 
     def _activate_last(self) -> None:
         control = self.store.last_control(up_to=self.store.watermark(PARTITION))

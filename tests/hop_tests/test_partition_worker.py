@@ -9,7 +9,7 @@ from adapters.kafka.records import Fetched, Row
 from engine.errors import Conflict
 from streams import wire
 from streams.partition import Decided, Partition
-from streams.partition_worker import CAUTIOUS, FULL, PartitionWorker
+from streams.partition_worker import CAUTIOUS, FULL, Bounds, PartitionWorker
 from streams.topics import T
 from tests.hop_tests.test_partition import Log, as_fetched, build, lines, of
 
@@ -89,8 +89,7 @@ def started(
         reader=told,
         watched=told,
         now_ms=lambda: 1,
-        batch_max=batch_max,
-        cautious=cautious,
+        bounds=Bounds(batch_max=batch_max, cautious=cautious),
     )
     worker.start()
     return worker, told

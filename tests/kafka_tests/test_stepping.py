@@ -1,0 +1,165 @@
+"""The sessions role as a process on a real broker: nothing twice, nothing lost, whoever dies."""
+
+import asyncio
+import random
+import signal
+import socket
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.records import Fetched
+from deploy.kafka.cluster import Cluster
+from engine import codec
+from engine.fold import fold
+from engine.ports import Append, Incoming
+from engine.pseudonym import Key
+from engine.step import new_session
+from statemachines import registry
+from streams import wire
+from streams.ingress import Ingress
+from streams.topics import T
+from tests.kafka_tests import processes
+from tests.kafka_tests.installation import PARTITIONS, appending, everything, installed
+
+pytestmark = pytest.mark.asyncio
+
+WEB = Ingress(
+    "webchat", "web", keys=(Key(id="k1", secret=b"s" * 32),), known=lambda session_id: False
+)
+WITHIN_S = 60
+
+
+def said(number: int, *, people: int, now_ms: int) -> Append:
+    who = f"person {number % people}"
+    incoming = Incoming(
+        account="web",
+        conversation=who,
+        sender=who,
+        message_id=f"message {number}",
+        text=f"this is {number}",
+    )
+    return WEB.message(incoming, now_ms=now_ms).append
+
+
+async def watermarks(settings: KafkaSettings) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for record in await everything(settings, T.SESSIONS):
+        if record.key == wire.WATERMARK:
+            found[record.partition] = wire.watermark_of(record.value or b"").offset
+    return found
+
+
+async def all_applied(settings: KafkaSettings, ends: dict[int, int]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while await watermarks(settings) != ends:
+            await asyncio.sleep(0.2)
+
+
+def by_session(records: list[Fetched]) -> dict[str, list[Fetched]]:
+    found: dict[str, list[Fetched]] = defaultdict(list)
+    for record in records:
+        if record.key and record.key[:1] != b"#":
+            found[record.key.decode()].append(record)
+    return found
+
+
+async def judge(settings: KafkaSettings) -> int:
+    """Held against the log of record: each event is stepped once, in order, to the bytes that the
+    engine's own fold gives; lines have no gap. How many events that were."""
+    flow = registry.build("assistant", processes.CONFIG)
+    events = by_session(await everything(settings, T.EVENTS))
+    steps = by_session(await everything(settings, T.STEPS))
+    sessions = by_session(await everything(settings, T.SESSIONS))
+    shown = by_session(await everything(settings, T.OUTBOX))
+    assert events.keys() == steps.keys() == sessions.keys()
+    for session_id, records in events.items():
+        read = [codec.decode_event(record.value or b"") for record in records]
+        told = [codec.decode_step(record.value or b"") for record in steps[session_id]]
+        assert [step.event_id for step in told] == [event.id for event in read]
+        assert [step.seq for step in told] == list(range(1, len(read) + 1))
+        folded = fold(flow, read, new_session(flow, session_id))
+        assert sessions[session_id][-1].value == codec.encode(folded)
+        shows = [wire.shown_of(record.value) for record in shown[session_id]]
+        numbers = [one.line.n for one in shows if isinstance(one, wire.Said)]
+        assert numbers == list(range(1, len(numbers) + 1))
+    return sum(map(len, events.values()))
+
+
+async def test_a_worker_that_is_killed_again_and_again_steps_each_event_once(
+    broker: Cluster, prefix: str, tmp_path: Path
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    await processes.activate(settings, partitions=PARTITIONS, at_ms=time.time_ns() // 1_000_000)
+    env = processes.environment(settings, tmp_path, instance="sessions-0")
+    chance = random.Random(prefix)
+    ends: dict[int, int] = dict.fromkeys(range(PARTITIONS), 0)
+    log = tmp_path / "worker.log"
+    kills, number = 0, 0
+    async with appending(settings) as appender:
+        while kills < 4:
+            with processes.running(processes.sessions_command(), env, log=log) as worker:
+                until_s = time.monotonic() + chance.uniform(2.5, 5.0)
+                while time.monotonic() < until_s:
+                    places = await appender.append_many(
+                        [
+                            said(number + i, people=60, now_ms=appender.now_ms())
+                            for i in range(chance.randint(1, 40))
+                        ]
+                    )
+                    number += len(places)
+                    for place in places:
+                        ends[place.partition] = max(ends[place.partition], place.offset)
+                    await asyncio.sleep(0.05)
+                assert worker.poll() is None, log.read_text()
+                worker.send_signal(signal.SIGKILL)
+                kills += 1
+        with processes.running(processes.sessions_command(), env, log=log) as worker:
+            await all_applied(settings, ends)
+            worker.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(worker.wait, 20) == 0, log.read_text()
+    assert await judge(settings) == number
+    assert number > 500
+
+
+async def test_fausts_own_command_line_runs_the_same_and_serves_no_web_page(
+    broker: Cluster, prefix: str, tmp_path: Path
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    await processes.activate(settings, partitions=PARTITIONS, at_ms=time.time_ns() // 1_000_000)
+    env = processes.environment(settings, tmp_path)
+    command = [sys.executable, "-P", "-m", "faust", "-A", "streams.faust_app", "worker"]
+    log = tmp_path / "faust.log"
+    ends: dict[int, int] = {}
+    async with appending(settings) as appender:
+        places = await appender.append_many(
+            [said(i, people=10, now_ms=appender.now_ms()) for i in range(50)]
+        )
+        for partition in range(PARTITIONS):
+            offsets = [place.offset for place in places if place.partition == partition]
+            ends[partition] = max(offsets, default=0)
+        with processes.running(command, env, log=log) as worker:
+            await all_applied(settings, ends)
+            with socket.socket() as probe:
+                assert probe.connect_ex(("127.0.0.1", 6066)) != 0
+            worker.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(worker.wait, 30)
+    assert await judge(settings) == 50
+
+
+async def test_a_worker_without_the_active_version_says_so_and_ends(
+    broker: Cluster, prefix: str, tmp_path: Path
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    log = tmp_path / "worker.log"
+    async with appending(settings) as appender:
+        await appender.append(said(1, people=1, now_ms=appender.now_ms()))
+        env = processes.environment(settings, tmp_path)
+        with processes.running(processes.sessions_command(), env, log=log) as worker:
+            code = await asyncio.to_thread(worker.wait, 30)
+    assert code == 70
+    assert "no flow was activated for partition" in log.read_text()
