@@ -1,12 +1,13 @@
 """The faults by name: what each builds, what it does in one round, and how often.
 
-A round is one blow, or one sequence that belongs together; rounds are spread over the messages of a
-run. What may not happen is the same for all of them: see `trial`.
+A round is one blow, or several that belong together; rounds are spread over the messages of a run.
+What may not happen is the same for all of them: see `trial`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from tests.faults import on_brokers, on_workers
 from tests.faults.lab import Lab, Shape
 
 Round = Callable[[Lab, int], Awaitable[None]]
@@ -14,7 +15,7 @@ Round = Callable[[Lab, int], Awaitable[None]]
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """`rounds`: of the long form. `round` is given the round's number."""
+    """`rounds`: of the long form. `round` is given the round's number, from 0."""
 
     name: str
     round: Round
@@ -22,16 +23,54 @@ class Fault:
     shape: Shape = field(default_factory=Shape)
 
 
-async def kill(lab: Lab, number: int) -> None:
-    """A sessions worker each time, and one of each other role in turn."""
-    await lab.wait(0, 1)
+async def some_of_all(lab: Lab, number: int) -> None:
+    """What one broker and one minute allow."""
     await lab.kill(lab.one_of("sessions"))
-    others = [role for role in lab.shape.roles if role != "sessions"]
-    if number % 5 < len(others):
-        await lab.wait(0, 1)
-        await lab.kill(lab.one_of(others[number % 5]))
+    await lab.kill(lab.one_of("model"))
+    await lab.kill(lab.one_of("ingress"))
+    await on_workers.open_transaction(lab, number)
+    await on_workers.poison(lab, number)
+    await on_workers.zombie(lab, number)
+    await on_brokers.broker_dies(lab, number)
 
 
-FAULTS: dict[str, Fault] = {
-    fault.name: fault for fault in (Fault(name="kill", round=kill, rounds=25),)
+QUICK = Shape(session_timeout_s=6.0)
+POISONED = Shape(env={"LAB_POISON": on_workers.POISON})
+SHORT = Fault(
+    name="short",
+    round=some_of_all,
+    rounds=1,
+    shape=Shape(
+        people=30,
+        roles={"ingress": 2, "sessions": 2, "model": 2},
+        session_timeout_s=4.0,
+        env={"LAB_POISON": on_workers.POISON},
+    ),
+)
+FAULTS: Mapping[str, Fault] = {
+    fault.name: fault
+    for fault in (
+        Fault(name="kill", round=on_workers.kill, rounds=25),
+        Fault(name="join-and-leave", round=on_workers.join_and_leave, rounds=8, shape=QUICK),
+        Fault(name="rolling-restart", round=on_workers.rolling_restart, rounds=3),
+        Fault(name="zombie", round=on_workers.zombie, rounds=5, shape=QUICK),
+        Fault(name="open-transaction", round=on_workers.open_transaction, rounds=10),
+        Fault(name="poison", round=on_workers.poison, rounds=3, shape=POISONED),
+        Fault(name="clock", round=on_workers.clock, rounds=8),
+        Fault(name="broker", round=on_brokers.broker_dies, rounds=5),
+        Fault(
+            name="three-brokers",
+            round=on_brokers.one_of_three_dies,
+            rounds=4,
+            shape=Shape(brokers=3),
+        ),
+        Fault(name="disk", round=on_brokers.disk_fills, rounds=2, shape=Shape(disk_mb=800)),
+        Fault(
+            name="network",
+            round=on_brokers.network_cut,
+            rounds=6,
+            shape=Shape(far=True, session_timeout_s=6.0),
+        ),
+        SHORT,
+    )
 }

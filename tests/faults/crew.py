@@ -67,13 +67,15 @@ class Worker:
         self._held = False  # nobody starts it again
         self._killed = self._asked = False
         self._life: asyncio.Task[None] | None = None
+        self.clock = folder / f"{post.instance}.clock"
         self._env = {
             **env,
-            **post.env,
             VARIABLE: str(marks),
+            "LAB_CLOCK": str(self.clock),
             "AI_ASSISTANT_SERVER__BIND": f"127.0.0.1:{port}",
             "AI_ASSISTANT_SERVER__DATA_DIR": str(folder / post.instance),
             "AI_ASSISTANT_KAFKA__INSTANCE": post.instance,
+            **post.env,
         }
 
     @property
@@ -110,6 +112,10 @@ class Worker:
         if self._life is not None:
             await self._life
             self._life = None
+
+    def set_clock(self, *, ahead_s: float) -> None:
+        """How far its wall clock is off, from now on and over its restarts (`shim`)."""
+        self.clock.write_text(f"{ahead_s:.3f}\n")
 
     def pause(self) -> None:
         """SIGSTOP."""

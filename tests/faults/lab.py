@@ -10,27 +10,26 @@ import os
 import random
 import sys
 import time
+from asyncio.subprocess import PIPE, STDOUT
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adapters.kafka.admin import Wanted, create_topics
-from adapters.kafka.clients import KafkaSettings, producer_of
-from console.commands import assistant
+from adapters.kafka.clients import KafkaSettings
 from deploy.kafka.cluster import Cluster, Plan
-from engine import codec
-from statemachines import registry
-from streams.sessions import activated
-from streams.topics import TOPICS, T
+from tests.crash.engines import ROOT
 from tests.crash.people import Person
 from tests.faults.crew import Crew, End, Post, Worker
+from tests.faults.network import Network
 from tests.faults.records import Records
+from tests.faults.small_disk import SmallDisk
 
 PREFIX = "lab."
 PARTITIONS = 4
-ROLES = {"ingress": 2, "sessions": 2, "model": 2}
-CONFIG = b"{}"
+ROLES = {"ingress": 2, "sessions": 2, "model": 2, "skill": 1, "egress": 1, "clock": 1}
+SHIM = Path(__file__).parent / "shim"
 REST_WITHIN_S = 180.0
 LOOK_S = 0.5
 BETWEEN_S = 0.05
@@ -40,8 +39,8 @@ BETWEEN_S = 0.05
 class Shape:
     """What is built: brokers, processes of each role, and how fast people talk.
 
-    `session_timeout_s`: of the workers. `flow`, `path`: another flow, and where its plugin is.
-    `plan`: settings of the brokers beyond those of `deploy.kafka`.
+    `session_timeout_s`: of the workers. `disk_mb`: of the brokers' disk, a small one of its own.
+    `far`: the second worker of each role reaches its broker through a network that can be cut.
     """
 
     brokers: int = 1
@@ -49,10 +48,9 @@ class Shape:
     people: int = 60
     think_s: float = 0.25
     session_timeout_s: float = 30.0
-    flow: str = "assistant"
-    path: tuple[Path, ...] = ()
-    plan: Mapping[str, str] = field(default_factory=dict)
-    ports: tuple[int, ...] = ()
+    disk_mb: int = 0
+    far: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -77,10 +75,9 @@ class Lab:
         self.shape = shape
         self.chance = random.Random(seed)
         self._seed = seed
-        plan = Plan(
-            folder=folder / "kafka", brokers=shape.brokers, settings=shape.plan, ports=shape.ports
-        )
-        self.cluster = Cluster(plan)
+        self.disk = SmallDisk(folder / "disk", mb=shape.disk_mb) if shape.disk_mb else None
+        self.network = Network() if shape.far else None
+        self.cluster = Cluster(self._plan())
         self.kafka = KafkaSettings(brokers=self.cluster.bootstrap, prefix=PREFIX)
         self.crew = Crew(folder, self._env())
         self.records = Records(self.kafka, partitions=PARTITIONS)
@@ -88,7 +85,8 @@ class Lab:
         self.blows: list[Blow] = []
         self.broken: list[str] = []
         self.allowed: set[str] = set()  # instances that may end by themselves
-        self.notes: dict[str, int] = {}
+        self.notes: Counter[str] = Counter()
+        self.poison: set[str] = set()  # ids of messages that have to become dead letters
         self._lives: list[asyncio.Task[None]] = []
         self._clerk: asyncio.Task[None] | None = None
 
@@ -106,11 +104,15 @@ class Lab:
         await self.close()
 
     async def _start(self) -> None:
+        if self.disk is not None:
+            self.disk.mount()
+        if self.network is not None:
+            await self.network.open()
         await asyncio.to_thread(self.cluster.start)
         await self._install()
         for role, count in self.shape.roles.items():
             for number in range(count):
-                self.crew.add(Post(role=role, number=number))
+                self.crew.add(Post(role=role, number=number, env=self._way(number)))
         await self.crew.start()
         await self.records.open()
         urls = [worker.url for worker in self.crew.of("ingress")]
@@ -127,11 +129,29 @@ class Lab:
         with suppress(Exception):
             await self.records.close()
         await asyncio.to_thread(self.cluster.kill)
+        if self.network is not None:
+            await self.network.close()
+        if self.disk is not None:
+            self.disk.unmount()
+
+    def _plan(self) -> Plan:
+        folder, brokers = self.folder / "kafka", self.shape.brokers
+        if self.disk is not None:
+            return Plan(folder=folder, settings={"log.dirs": str(self.disk.folder / "log")})
+        if self.network is not None:
+            network = self.network
+            return Plan(folder=folder, ports=network.ports, settings=network.settings)
+        return Plan(folder=folder, brokers=brokers)
+
+    def _way(self, number: int) -> dict[str, str]:
+        if self.network is None or number == 0:
+            return {}
+        return {"AI_ASSISTANT_KAFKA__BROKERS": self.network.address}
 
     def _env(self) -> dict[str, str]:
         none = self.folder / "config"
-        none.mkdir(parents=True)
-        path = os.pathsep.join([*map(str, self.shape.path), *filter(None, sys.path)])
+        none.mkdir(parents=True, exist_ok=True)
+        path = os.pathsep.join([str(SHIM), *filter(None, sys.path)])
         return {
             **os.environ,
             "PYTHONPATH": path,
@@ -147,28 +167,22 @@ class Lab:
             "AI_ASSISTANT_MODEL__CALLS_MAX": "64",
             "AI_ASSISTANT_SKILLS__ENABLED": "[]",
             "AI_ASSISTANT_SERVER__DRAIN_S": "5",
+            **self.shape.env,
         }
 
     async def _install(self) -> None:
-        """Topics, the control record of each partition, and the keys that gateways share."""
-        copies = self.shape.brokers
-        topics = [
-            Wanted(t.name, PARTITIONS if t.width == "sessions" else 1, copies, t.config)
-            for t in TOPICS
-        ]
-        await create_topics(self.kafka, topics)
-        flow = registry.build(self.shape.flow, CONFIG)
-        control = activated(flow, CONFIG, at_ms=time.time_ns() // 1_000_000)
-        producer = producer_of(self.kafka)
-        await producer.start()
-        try:
-            for number in range(PARTITIONS):
-                await producer.send_and_wait(
-                    self.kafka.named(T.EVENTS), codec.encode(control), key=b"", partition=number
-                )
-        finally:
-            await producer.stop()
-        assistant(["keys", "create", str(self.folder / "keys.json")], standalone_mode=False)
+        """Topics, the active flow of each partition, and the keys that gateways share."""
+        for command in (("topics", "create"), ("keys", "create", str(self.folder / "keys.json"))):
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "console.main", *command),
+                env=self._env(),
+                cwd=ROOT,
+                stdout=PIPE,
+                stderr=STDOUT,
+            )
+            said, _ = await process.communicate()
+            if process.returncode != 0:
+                raise RuntimeError(f"{command}: {said.decode(errors='replace')}")
 
     # ---- talk ------------------------------------------------------------------------------------
 
@@ -229,6 +243,10 @@ class Lab:
 
     # ---- the end ---------------------------------------------------------------------------------
 
+    def may_end(self, *workers: Worker) -> None:
+        """These may end by themselves from now on: they are started again."""
+        self.allowed |= {worker.post.instance for worker in workers or self.crew.workers}
+
     async def rest(self) -> None:
         """Nobody says anything more; wait until all is done; let everybody read to the end."""
         for person in self.people:
@@ -248,6 +266,9 @@ class Lab:
                 self.broken.append("somebody could not read to the end within 30 s")
         await asyncio.gather(*(worker.dismiss() for worker in self.crew.workers))
         await self.records.read()
+        self.notes["ended by themselves"] = sum(
+            not (end.killed or end.asked) for end in self.crew.ends
+        )
         self.broken += [f"{e.instance} ended: {e.code}, {e.last}" for e in self._surprises()]
 
     async def _unrest(self) -> str:

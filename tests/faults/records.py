@@ -202,5 +202,3 @@ def _delivery(
         state=state,
         text=body.text,
     )
-
-

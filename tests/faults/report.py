@@ -25,6 +25,7 @@ def summary(report: Report) -> dict[str, Any]:
             }
             for what, times in sorted(report.recovered_s.items())
         },
+        "notes": dict(sorted(report.notes.items())),
         "stall_s": round(report.stall_s, 2),
         "counted": dict(sorted(verdict.counted.items())),
         "lost": verdict.lost,
@@ -55,9 +56,7 @@ def _rows(report: Report) -> list[str]:
     rows = []
     for what, n in sorted(report.blows.items()):
         times = report.recovered_s.get(what, [])
-        p50, most = (
-            (f"{statistics.median(times):.2f}", f"{max(times):.2f}") if times else ("", "")
-        )
+        p50, most = (f"{statistics.median(times):.2f}", f"{max(times):.2f}") if times else ("", "")
         cells = [report.fault, found[0], f"{n} x {what}", *found[1:], p50, most]
         rows.append("| " + " | ".join(cells) + " |")
     return rows or ["| " + " | ".join([report.fault, found[0], "", *found[1:], "", ""]) + " |"]

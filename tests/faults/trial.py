@@ -5,6 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine import codec
+from engine.events import MessageReceived
+from engine.ports import DeadLetter
 from streams.topics import T
 from tests.crash.judge import Verdict, judge
 from tests.faults.catalogue import Fault
@@ -25,15 +28,14 @@ class Report:
     blows: Counter[str] = field(default_factory=Counter)
     recovered_s: dict[str, list[float]] = field(default_factory=dict)
     stall_s: float = 0.0
+    notes: Counter[str] = field(default_factory=Counter)
 
     @property
     def ok(self) -> bool:
         return self.verdict.ok and not self.broken
 
 
-async def run(
-    fault: Fault, folder: Path, *, messages: int, rounds: int, seed: int
-) -> Report:
+async def run(fault: Fault, folder: Path, *, messages: int, rounds: int, seed: int) -> Report:
     """Run it once in a new folder. The figures are those of a machine that does all of it."""
     report = Report(fault.name)
     async with Lab(folder, shape=fault.shape, seed=seed) as lab:
@@ -51,11 +53,16 @@ async def run(
 def look(lab: Lab, report: Report) -> None:
     """Judge what is at rest."""
     found = lab.records.found()
+    letters = found.letters
+    found.letters = [letter for letter in letters if _message(letter) not in lab.poison]
+    if len(lab.poison) != len(letters) - len(found.letters):
+        report.broken.append(f"of {len(lab.poison)} deadly messages not all are dead letters")
     report.messages = lab.said
     report.verdict = judge(found, lab.people)
     report.broken += lab.broken
+    report.notes = lab.notes
     stored = {told.session.id: told.stored for told in found.told}
-    aside = {(letter.partition, letter.offset) for letter in found.letters}
+    aside = {(letter.partition, letter.offset) for letter in letters}
     events = {
         number: [r for r in records if (number, r.offset) not in aside]
         for number, records in lab.records.all(T.EVENTS).items()
@@ -71,6 +78,12 @@ def look(lab: Lab, report: Report) -> None:
     for blow in lab.blows:
         _count(report, blow, recovery)
     report.stall_s = max(c.stall_s for p in lab.people for c in p.conversations)
+
+
+def _message(letter: DeadLetter) -> str:
+    """The id of the message that was set aside; empty where it was no message."""
+    body = codec.decode_event(bytes(letter.value)).body
+    return body.message_id if isinstance(body, MessageReceived) else ""
 
 
 def _count(report: Report, blow: Blow, recovery: Recovery) -> None:
