@@ -177,7 +177,9 @@ def _cluster_id(folder: Path) -> str:
     kept = folder / "cluster.id"
     with suppress(FileNotFoundError):
         return kept.read_text()
-    made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    made = "-"
+    while made.startswith("-"):  # which Kafka's tool would take for an option
+        made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     folder.mkdir(parents=True, exist_ok=True)
     kept.write_text(made)
     return made

@@ -160,9 +160,9 @@ class Kafka(Section, frozen=True):
     `prefix`: before each topic's name, one for each installation. `instance`: this process, kept
     over its restarts. `partitions`: chosen once; another number would part sessions from their
     past. `keys_file`: the pseudonym and cookie keys, as `keys.json` of a data directory has them:
-    the same for all processes that take messages in. `session_timeout_s`: a process that is not
-    heard of for so long loses its partitions to the others. `read_model`: where such a process keeps what
-    it read of all conversations; it can be read again.
+    the same for all processes that take messages in. `read_model`: where such a process keeps what
+    it read of all conversations; it can be read again. `session_timeout_s`: a process that is not
+    heard of for so long loses its partitions to the others.
     """
 
     brokers: tuple[Broker, ...] = ()

@@ -41,6 +41,7 @@ class Shape:
 
     `session_timeout_s`: of the workers. `disk_mb`: of the brokers' disk, a small one of its own.
     `far`: the second worker of each role reaches its broker through a network that can be cut.
+    `env`: of all processes.
     """
 
     brokers: int = 1
@@ -172,7 +173,7 @@ class Lab:
 
     async def _install(self) -> None:
         """Topics, the active flow of each partition, and the keys that gateways share."""
-        for command in (("topics", "create"), ("keys", "create", str(self.folder / "keys.json"))):
+        for command in (("keys", "create", str(self.folder / "keys.json")), ("topics", "create")):
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "console.main", *command),
                 env=self._env(),
