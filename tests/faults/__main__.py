@@ -6,6 +6,7 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tests.faults.catalogue import FAULTS
@@ -22,12 +23,15 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=MESSAGES, help="in each run, at least")
     parser.add_argument("--rounds", type=int, default=0, help="how often; default: each fault's")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="repeats the choices")
+    parser.add_argument("--people", type=int, default=0, help="how many talk at once")
     parser.add_argument("--data", type=Path, help="a new folder, to be kept afterwards")
     parser.add_argument("--json", action="store_true", help="print the reports as JSON")
     at = parser.parse_args()
     reports = []
     for name in at.fault or FAULTS:
         fault = FAULTS[name]
+        if at.people:
+            fault = replace(fault, shape=replace(fault.shape, people=at.people))
         print(f"{name}: {at.messages} messages, seed {at.seed}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
             folder = (at.data or Path(scratch)) / name
