@@ -145,8 +145,9 @@ def _judge_person(verdict: Verdict, conversation: Conversation, there: Told | No
         if isinstance(event.body, MessageReceived):
             received.setdefault(event.body.message_id, event.id)
     verdict.lost += [f"{place}: {key} was acknowledged and lost" for key in acked - set(received)]
-    if [key for key in conversation.said if key in received] != list(received):
-        verdict.wrong.append(f"{place}: its messages are not in the order in which they were said")
+    verdict.wrong += [
+        f"{place}: {key} came after later ones" for key in _late(conversation, received)
+    ]
     events = {event.id for event in there.events}
     for key, stop in conversation.stops.items():
         if stop.acked and derive(there.session.id, "stop", key) not in events:
@@ -168,6 +169,20 @@ def _judge_person(verdict: Verdict, conversation: Conversation, there: Told | No
             verdict.lost.append(f"{place}: {key} is {end.how}, although its model never fails")
         if end is not None:
             verdict.counted[f"messages {end.how}{f' ({end.note})' if end.note else ''}"] += 1
+
+
+def _late(conversation: Conversation, received: Iterable[str]) -> Iterator[str]:
+    """Messages that came after one that was said later.
+
+    One that was sent again may: it was not taken at first, and the later one was.
+    """
+    places = {key: place for place, key in enumerate(conversation.said)}
+    last = -1
+    for key in received:
+        place = places.get(key, last)
+        if place < last and conversation.said[key].sends == 1:
+            yield key
+        last = max(last, place)
 
 
 def _judge_lines(verdict: Verdict, conversation: Conversation, there: Told) -> None:

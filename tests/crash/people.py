@@ -64,6 +64,7 @@ class Said:
     text: str
     said_s: float = 0.0  # first
     sent_s: float = 0.0  # last
+    sends: int = 0
     acked: bool = False
     answered_s: float | None = None
     answered_at: str = ""  # the server that showed the answer
@@ -330,6 +331,7 @@ class Person:
 
     async def _send_message(self, conversation: Conversation, key: str, said: Said) -> None:
         said.sent_s = time.monotonic()
+        said.sends += 1
         await self._send(wire.Message(conversation=conversation.id, id=key, text=said.text))
 
     async def _hello(self, conversation: Conversation, *, after: int) -> None:
