@@ -10,13 +10,13 @@ a cluster's topics. It never touches the engine that ran.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from adapters.logs.sqlite import SqliteLog
 from engine import codec
 from engine.effects import CloseReply, SendMessage
-from engine.events import Event, FlowActivated, MessageReceived, ReplyUndelivered
+from engine.events import ClockReached, Event, FlowActivated, MessageReceived, ReplyUndelivered
 from engine.flow import Flow
 from engine.ids import derive
 from engine.ports import DeadLetter, Delivery, Line
@@ -107,8 +107,8 @@ def found_in(log: SqliteLog) -> Found:
     return Found(codec.decode_event(control.value), told, list(log.dead_letters()))
 
 
-def judge(found: Found, people: Iterable[Person]) -> Verdict:
-    """Hold what the people saw against a log at rest."""
+def judge(found: Found, people: Iterable[Person], *, never: Collection[str] = NEVER) -> Verdict:
+    """Hold what the people saw against a log at rest. `never`: ends that no message may come to."""
     verdict = Verdict()
     activated = found.activated
     assert isinstance(activated.body, FlowActivated)
@@ -122,13 +122,16 @@ def judge(found: Found, people: Iterable[Person]) -> Verdict:
             by_conversation[each.session.address.conversation] = each
     for person in people:
         for conversation in person.conversations:
-            _judge_person(verdict, conversation, by_conversation.get(conversation.id))
+            there = by_conversation.get(conversation.id)
+            _judge_person(verdict, conversation, there, never=never)
     for letter in found.letters:
         verdict.lost.append(f"dead letter at offset {letter.offset}: {letter.error}")
     return verdict
 
 
-def _judge_person(verdict: Verdict, conversation: Conversation, there: Told | None) -> None:
+def _judge_person(
+    verdict: Verdict, conversation: Conversation, there: Told | None, *, never: Collection[str]
+) -> None:
     """What one person saw and was promised."""
     place = conversation.id
     for fault in conversation.faults:
@@ -165,7 +168,7 @@ def _judge_person(verdict: Verdict, conversation: Conversation, there: Told | No
             verdict.doubled.append(f"{place}: {key} was answered {answers} times")
         if end is not None and end.how == "answered" and not end.note and not answers:
             verdict.lost.append(f"{place}: {key} is answered and its answer is nowhere")
-        if end is not None and end.how in NEVER:
+        if end is not None and end.how in never:
             verdict.lost.append(f"{place}: {key} is {end.how}, although its model never fails")
         if end is not None:
             verdict.counted[f"messages {end.how}{f' ({end.note})' if end.note else ''}"] += 1
@@ -207,7 +210,12 @@ def _judge_lines(verdict: Verdict, conversation: Conversation, there: Told) -> N
 def _judge_steps(verdict: Verdict, there: Told) -> None:
     """Each event had its effect once, and each message one end."""
     place = there.session.id
-    effective = Counter(r.event_id for r in there.steps if r.note not in CHANGES_NOTHING)
+    wakes = {event.id for event in there.events if isinstance(event.body, ClockReached)}
+    effective = Counter(
+        r.event_id
+        for r in there.steps
+        if r.note not in CHANGES_NOTHING and not (r.event_id in wakes and _did_nothing(r))
+    )
     twice = {e.id for e in there.events} & {key for key, n in effective.items() if n > 1}
     verdict.doubled += [f"{place}: event {key} had its effect twice" for key in twice]
     for record in there.steps:
@@ -225,6 +233,11 @@ def _judge_steps(verdict: Verdict, there: Told) -> None:
     for key, n in ends.items():
         if n > 1 or key not in messages:
             verdict.doubled.append(f"{place}: message {key} has {n} ends")
+
+
+def _did_nothing(record: StepRecord) -> bool:
+    """A session may be woken twice, by two clocks: the second time nothing is due."""
+    return not (record.path or record.effects or record.dispositions or record.cancelled)
 
 
 def _judge_outbox(verdict: Verdict, there: Told) -> None:

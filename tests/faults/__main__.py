@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from tests.faults.catalogue import FAULTS
+from tests.faults.catalogue import FAULTS, SHORT
 from tests.faults.report import summary, table
 from tests.faults.trial import run
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the reports as JSON")
     at = parser.parse_args()
     reports = []
-    for name in at.fault or FAULTS:
+    for name in at.fault or [name for name in FAULTS if name != SHORT.name]:
         fault = FAULTS[name]
         if at.people:
             fault = replace(fault, shape=replace(fault.shape, people=at.people))

@@ -7,20 +7,27 @@ What may not happen is the same for all of them: see `trial`.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from tests.crash.judge import NEVER
 from tests.faults import on_brokers, on_workers
 from tests.faults.lab import Lab, Shape
 
+WAITED = ("expired", "ignored")
 Round = Callable[[Lab, int], Awaitable[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """`rounds`: of the long form. `round` is given the round's number, from 0."""
+    """`rounds`: of the long form. `round` is given the round's number, from 0.
+
+    `never`: how no message may end. Where everybody waits for a broker for longer than a model may
+    take for an answer, some end with an apology.
+    """
 
     name: str
     round: Round
     rounds: int
     shape: Shape = field(default_factory=Shape)
+    never: tuple[str, ...] = NEVER
 
 
 async def some_of_all(lab: Lab, number: int) -> None:
@@ -40,6 +47,7 @@ SHORT = Fault(
     name="short",
     round=some_of_all,
     rounds=1,
+    never=WAITED,
     shape=Shape(
         people=30,
         roles={"ingress": 2, "sessions": 2, "model": 2},
@@ -57,19 +65,27 @@ FAULTS: Mapping[str, Fault] = {
         Fault(name="open-transaction", round=on_workers.open_transaction, rounds=10),
         Fault(name="poison", round=on_workers.poison, rounds=3, shape=POISONED),
         Fault(name="clock", round=on_workers.clock, rounds=8),
-        Fault(name="broker", round=on_brokers.broker_dies, rounds=5),
+        Fault(name="broker", round=on_brokers.broker_dies, rounds=5, never=WAITED),
         Fault(
             name="three-brokers",
             round=on_brokers.one_of_three_dies,
             rounds=4,
             shape=Shape(brokers=3),
+            never=WAITED,
         ),
-        Fault(name="disk", round=on_brokers.disk_fills, rounds=2, shape=Shape(disk_mb=800)),
+        Fault(
+            name="disk",
+            round=on_brokers.disk_fills,
+            rounds=2,
+            shape=Shape(disk_mb=800),
+            never=WAITED,
+        ),
         Fault(
             name="network",
             round=on_brokers.network_cut,
             rounds=6,
             shape=Shape(far=True, session_timeout_s=6.0),
+            never=WAITED,
         ),
         SHORT,
     )

@@ -46,11 +46,11 @@ async def run(fault: Fault, folder: Path, *, messages: int, rounds: int, seed: i
         await lab.talk(messages)
         report.seconds = time.monotonic() - began_s
         await lab.rest()
-        look(lab, report)
+        look(lab, report, fault)
     return report
 
 
-def look(lab: Lab, report: Report) -> None:
+def look(lab: Lab, report: Report, fault: Fault) -> None:
     """Judge what is at rest."""
     found = lab.records.found()
     letters = found.letters
@@ -58,7 +58,7 @@ def look(lab: Lab, report: Report) -> None:
     if len(lab.poison) != len(letters) - len(found.letters):
         report.broken.append(f"of {len(lab.poison)} deadly messages not all are dead letters")
     report.messages = lab.said
-    report.verdict = judge(found, lab.people)
+    report.verdict = judge(found, lab.people, never=fault.never)
     report.broken += lab.broken
     report.notes = lab.notes
     stored = {told.session.id: told.stored for told in found.told}
