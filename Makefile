@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format bench crash mutants kafka kafka-cluster lock image-check clean
+.PHONY: help install run test check format bench crash faults mutants kafka kafka-cluster lock image-check clean
 
 help:  ## list the targets
 	@echo "The assistant, from a clone. Start with: make run"
@@ -52,6 +52,9 @@ bench: install  ## measure a turn (4 minutes); PEERS=1 installs other systems an
 
 crash: install  ## kill the engine N times at random instants and judge by what clients saw
 	@$(BIN)/python -m tests.crash --kills $(N)
+
+faults: install  ## all that may happen to a cluster, on real brokers (an hour); SHORT=1: a minute of it
+	@$(BIN)/python -m tests.faults $(if $(SHORT),--fault short --messages 300) $(ARGS)
 
 mutants: install  ## seed known defects into copies of the code: the test kit has to find them (an hour)
 	@$(BIN)/python -m tests.mutants $(ARGS)

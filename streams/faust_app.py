@@ -211,8 +211,11 @@ class Members:
     def lag(self) -> dict[int, int]:
         """How many events of each partition are not applied yet, as far as was fetched."""
         found: dict[int, int] = {}
+        ours = self._app.consumer.assignment() if self.assigned_once else set()
         for number, worker in self.workers.items():
-            end = self._app.consumer.highwater(TP(self._topic, number)) or 0
+            at = TP(self._topic, number)
+            # One that moves away has its worker still, and nobody here knows its end any more.
+            end = (self._app.consumer.highwater(at) if at in ours else None) or 0
             found[number] = max(0, end - worker.partition.watermark - 1)
         return found
 

@@ -8,6 +8,7 @@ parts are imported where it is made: a process that was killed has to be back so
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -18,6 +19,7 @@ from engine.ports import ModelRunner
 from streams.cluster.links import kafka_settings
 from streams.cluster.metrics import Metrics
 from streams.cluster.role import Role
+from streams.embedded import crash_marks
 from streams.embedded.clock import MachineClock
 from streams.outbox import OUTBOX_CHANNELS
 from streams.settings import Settings, load
@@ -48,12 +50,25 @@ def assemble_worker(
     """Wire these roles. Raises Refused with what is wrong and the fix."""
     wiring = _Wiring(settings, env)
     roles = [wiring.role(name) for name in ROLES if name in names and name != "ingress"]
+    gateway = wiring.gateway() if "ingress" in names else None
+    if crash_marks.VARIABLE in env:
+        _mark(env[crash_marks.VARIABLE], roles, gateway)
     return Assembled(
         roles=roles,
         appender=wiring.appender,
         registry=wiring.registry,
-        gateway=wiring.gateway() if "ingress" in names else None,
+        gateway=gateway,
     )
+
+
+def _mark(path: str, roles: Sequence[Role], gateway: "GatewayRole | None") -> None:
+    """Let whoever kills this process know between which commits it is."""
+    marks = crash_marks.CrashMarks(Path(path))
+    marks.begin()
+    for role in roles:
+        role.at = marks.at
+    if gateway is not None:
+        gateway.gateway.at = marks.at
 
 
 def stepping_of_environment(env: Mapping[str, str]) -> "Stepping":

@@ -9,7 +9,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from engine.crash_points import CrashPoint
 from engine.errors import Conflict, EngineError, Refused, Unavailable, trace_of
+from streams.embedded.crash_marks import nowhere
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,8 @@ class Role:
         self._connected = False
         self._ends: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
+        # Told how many things have come to which crash point.
+        self.at: Callable[[CrashPoint, int], None] = nowhere
 
     async def start(self) -> None:
         """Begin. It connects when the brokers are there; `ready` says when it has."""

@@ -22,7 +22,6 @@ from streams import wire
 from streams.cluster.lane import Accounts, Lane, Outside
 from streams.cluster.metrics import Metrics
 from streams.cluster.role import RETRY_S, Role
-from streams.embedded.crash_marks import nowhere
 from streams.topics import T
 from streams.wire import Fetched
 
@@ -70,7 +69,6 @@ class Sending(Role):
         self._shower: asyncio.Task[None] | None = None
         self._swept_s = time.monotonic()
         self._sweeper: asyncio.Task[None] | None = None
-        self.at: Callable[[CrashPoint, int], None] = nowhere
 
     def _at(self, point: CrashPoint, things: int) -> None:
         self.at(point, things)

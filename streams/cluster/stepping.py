@@ -14,14 +14,12 @@ from collections.abc import Callable
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.ledger import Ledger
 from adapters.kafka.reading import Tail
-from engine.crash_points import CrashPoint
 from engine.events import FlowActivated
 from engine.flow import Flow
 from streams.cluster.last_shown import BACK_MS, LastShown
 from streams.cluster.role import Role
 from streams.cluster.stepping_metrics import SteppingMetrics
 from streams.embedded.clock import wall_ms
-from streams.embedded.crash_marks import nowhere
 from streams.faust_app import GROUP, Members, die, sessions_app
 from streams.partition import Partition
 from streams.partition_worker import Bounds, PartitionWorker
@@ -66,7 +64,6 @@ class Stepping(Role):
         self._frames = Tail(kafka, T.FRAMES, committed=False)
         self._follows: frozenset[int] = frozenset()
         self._beside: asyncio.Task[None] | None = None
-        self.at: Callable[[CrashPoint, int], None] = nowhere
 
     def _worker(self, number: int, members: Members) -> PartitionWorker:
         partition = Partition(

@@ -132,6 +132,31 @@ async def test_a_person_moves_from_one_gateway_to_another_in_the_middle_of_a_rep
         await again.close()
 
 
+async def test_a_gateway_that_lags_does_not_send_a_person_back_to_the_start(
+    kafka: KafkaSettings, sessions: Sessions, tmp_path: Path
+) -> None:
+    async with (
+        gateway(kafka, tmp_path, name="ingress-0") as first,
+        gateway(kafka, tmp_path, name="ingress-1") as second,
+    ):
+        consumer = second.gateway._open.following._tail._started  # type: ignore[union-attr]
+        consumer.pause(*consumer.assignment())
+        here, cookie = await greeted(first)
+        await here.say("message-1", "one")
+        session_id = await sessions.answered("one", by="first")
+        await here.until("line", text="first")
+        there = await Client.open(second, cookie)  # type: ignore[arg-type]
+        await there.hello(2)
+        asyncio.get_running_loop().call_later(1, consumer.resume, *consumer.assignment())
+        welcome = await there.until("welcome")
+        assert welcome["last"] == 2
+        await sessions.write(sessions.line(session_id, "more"))
+        await there.until("line", text="more")
+        assert [line["n"] for line in there.lines] == [3]
+        await here.close()
+        await there.close()
+
+
 async def test_a_gateway_that_comes_back_goes_on_where_it_was(
     kafka: KafkaSettings, sessions: Sessions, tmp_path: Path
 ) -> None:
