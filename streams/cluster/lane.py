@@ -46,7 +46,10 @@ Accounts = Mapping[tuple[str, str], Account]
 
 
 class Outside(NamedTuple):
-    """What a lane reaches: the log, the channels, and each account's limits for a new owner."""
+    """What a lane reaches: the log, the channels, and each account's limits for a new owner.
+
+    `jitter` gives numbers in [0, 1): so much of a pause is kept.
+    """
 
     settings: KafkaSettings
     appender: Appender
@@ -54,6 +57,7 @@ class Outside(NamedTuple):
     accounts: Callable[[int], Accounts]
     metrics: Metrics
     at: Callable[[CrashPoint, int], None]
+    jitter: Callable[[], float] = random.random
 
 
 class Batch:
@@ -112,7 +116,7 @@ class Lane:
         self._transactions = Transactions(outside.settings, f"egress-{partition}")
         self._calls = Calls(outside.channels)
         self._calls.pump = Pump(self._may_call, self._call_ended, outside.at)
-        self._egress = Egress({}, delivery=_not_asked, jitter=random.random)
+        self._egress = Egress({}, delivery=_not_asked, jitter=outside.jitter)
         self._orders: list[Fetched] = []
         self._called: list[Called] = []
         self._places: dict[str, int] = {}  # the order's offset, of what is on its way
@@ -203,7 +207,7 @@ class Lane:
         found = await self._found(now_ms)
         self._watermark = found.watermark
         accounts = self._outside.accounts(now_ms)
-        self._egress = Egress(accounts, delivery=_not_asked, jitter=random.random)
+        self._egress = Egress(accounts, delivery=_not_asked, jitter=self._outside.jitter)
         deliveries = sorted(found.on_their_way.values(), key=lambda item: item[:2])
         self._places = {delivery.reply_id: order for order, _, delivery in deliveries}
         batch = Batch([])
