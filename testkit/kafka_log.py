@@ -5,6 +5,7 @@ the shape of `testkit.worlds.Logged`, by the wire's own words. It takes part in 
 see is what any reader of the topics would.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from streams.topics import T
 from streams.wire import Fetched, Kept
 
 FETCH_MS = 200
+SHOWN_WITHIN_S = 30.0
 NOT_READ = frozenset({T.AUDIT, T.WORKERS})
 """Nothing of a dialog stands there."""
 READ = tuple(topic for topic in T if topic not in NOT_READ)
@@ -27,13 +29,15 @@ class Tape:
     def __init__(self, settings: KafkaSettings) -> None:
         self.records: dict[str, list[Fetched]] = {topic: [] for topic in READ}
         self._settings = settings
-        self._consumer: Any = consumer_of(settings)
-        # A broker answers a connection in order: who asked there where a topic ends would wait for
-        # the next record.
-        self._asks: Any = consumer_of(settings)
+        self._consumer: Any = None
+        self._asks: Any = None
 
     async def start(self) -> None:
         """Connect; the topics are there."""
+        # A broker answers a connection in order: who asked there where a topic ends would wait for
+        # the next record.
+        self._consumer = consumer_of(self._settings)
+        self._asks = consumer_of(self._settings, committed=False)
         self._consumer.subscribe([self._settings.named(topic) for topic in READ])
         for one in (self._consumer, self._asks):
             await begun(one, self._settings, what="read a world's topics")
@@ -41,16 +45,24 @@ class Tape:
     async def stop(self) -> None:
         """Let go."""
         for one in (self._consumer, self._asks):
-            await one.stop()
+            if one is not None:
+                await one.stop()
 
     async def catch_up(self) -> list[Fetched]:
-        """What was committed since the last time, up to now; an open transaction hides the rest."""
+        """What was committed since the last time, up to now.
+
+        A transaction is durable a moment before its partitions show it, so all that was written by
+        now is waited for: until it is shown, or was never to be. Raises AssertionError where
+        somebody left one open whom nobody has followed.
+        """
         found: list[Fetched] = []
+        until_s = time.monotonic() + SHOWN_WITHIN_S
         with told("read a world's topics"):
             ends = await self._asks.end_offsets(list(self._consumer.assignment()))
             while not await self._has_reached(ends):
                 for some in (await self._consumer.getmany(timeout_ms=FETCH_MS)).values():
                     found += fetched(self._settings, some)
+                assert time.monotonic() < until_s, "a transaction was left open"
         for record in found:
             self.records[record.topic].append(record)
         return found
