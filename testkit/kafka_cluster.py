@@ -66,7 +66,7 @@ class KafkaCluster:
         self.cards: dict[str, tuple[int, int]] = {}
         self.platform = platform
         self.disk = Disk()
-        self.calls = Calls(self._began)
+        self.calls = Calls(self._began, asked=self.log.asked)
         self.deaths = Deaths(Random(seed), dies=self._dies)
         self.zombie_at_call = False
         self.broke_ms = self.time.now_ms

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from adapters.kafka.clients import KafkaSettings, begun, consumer_of, fetched, told
+from engine import codec
 from engine.ports import DeadLetter, Delivery, Line, LogRecord, StepRow
 from streams import wire
 from streams.topics import T
@@ -96,6 +97,7 @@ class KafkaLog:
         self._letters: dict[int, DeadLetter] = {}
         self._watermark = 0
         self._attempt = Standing(0, 0)
+        self._asked: dict[str, int] = {}  # the place of each request among all
 
     def take(self, record: Fetched) -> None:
         """One record of any topic."""
@@ -133,6 +135,12 @@ class KafkaLog:
         offset = int(headers.get("offset", b"0"))
         row = StepRow(session_id, int(headers["seq"]), headers["event"].decode(), offset, value)
         self._steps.setdefault(session_id, []).append((row, int(headers["stepped"])))
+        for effect in codec.decode_step(value).effects:
+            self._asked[effect.id] = len(self._asked)
+
+    def asked(self, effect_id: str) -> int:
+        """Which request it is, in the order of steps: topics of several kinds have none."""
+        return self._asked[effect_id]
 
     @property
     def standing(self) -> LogRecord | None:

@@ -235,19 +235,23 @@ class Fed(Tail):
 
 
 class Calls:
-    """The requests that runners work on, the oldest first: each ends when it is told to, at all
-    processes that perform it."""
+    """The requests that runners work on: each ends when it is told to, at all processes that
+    perform it. `asked`: the place of a request among all."""
 
-    def __init__(self, began: Callable[[RunnerRequest, object], None]) -> None:
+    def __init__(
+        self, began: Callable[[RunnerRequest, object], None], *, asked: Callable[[str], int]
+    ) -> None:
         self._began = began
+        self._asked = asked
         self.ended: list[RunnerRequest] = []
         self._work: dict[str, list[tuple[object, RunnerRequest, asyncio.Future[Outcome]]]] = {}
         self._shows: dict[tuple[str, object], Callable[[str], None]] = {}
 
     @property
     def pending(self) -> list[RunnerRequest]:
-        """What somebody works on."""
-        return [works[0][1] for works in self._work.values()]
+        """What somebody works on, the oldest first."""
+        working = [works[0][1] for works in self._work.values()]
+        return sorted(working, key=lambda request: self._asked(request.effect_id))
 
     def of(self, process: object) -> int:
         """How many calls of a process wait for their end."""

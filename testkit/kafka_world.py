@@ -169,7 +169,7 @@ class KafkaWorld:
             case _:
                 await self._fault(stimulus)
         await self._cluster.settle()
-        await self._cluster.advance(self._cluster.time.now_ms)
+        await self._pass(0)
 
     async def _fault(self, stimulus: AnyStimulus) -> None:
         match stimulus:
@@ -339,7 +339,8 @@ class KafkaWorld:
             if due_ms is None or due_ms > until_ms:
                 break
             await cluster.advance(due_ms)
-        await cluster.advance(until_ms)
+        if ms > 0:
+            await cluster.advance(until_ms)
 
     async def _come_to_rest(self) -> None:
         cluster = self._cluster
