@@ -78,7 +78,7 @@ class KafkaWorld:
         self._platform = Platform(Random(seed), idempotent=idempotent)
         self._rested = False
         self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(_unless_died)
+        self._loop.set_exception_handler(_unless_wanted)
         self._cluster = KafkaCluster(
             kafka,
             flow,
@@ -374,7 +374,9 @@ def _waits(session: Session) -> bool:
     return awaits or bool(session.unanswered or session.postponed)
 
 
-def _unless_died(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """A task that died with its process has nothing to say."""
-    if not isinstance(context.get("exception"), Died):
+def _unless_wanted(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A task that died with its process has nothing to say, nor has a producer that was fenced:
+    its transaction has said it, and the client's own futures say it again."""
+    error = context.get("exception")
+    if not isinstance(error, Died) and type(error).__name__ != "ProducerFenced":
         loop.default_exception_handler(context)
