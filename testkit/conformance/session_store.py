@@ -12,13 +12,13 @@ Use it in five lines; `log` is a new, empty storage, the one that the log's suit
 from contextlib import suppress
 
 from engine.ports import SessionRow
-from testkit.conformance.storage import A, B, Boom, Storage, a_line, an_event
+from testkit.conformance.storage import A, B, Boom, OwnedStorage
 
 
 class SessionStoreSuite:
     """What `SessionStore` promises."""
 
-    def test_a_session_is_what_was_last_put(self, log: Storage) -> None:
+    def test_a_session_is_what_was_last_put(self, log: OwnedStorage) -> None:
         owner = log.claim(0)
         assert log.get(A) is None
         with log.transaction(owner) as batch:
@@ -35,15 +35,7 @@ class SessionStoreSuite:
             batch.put_sessions([SessionRow(A, b"x" * 300_000)])
         assert log.get(A) == b"x" * 300_000
 
-    def test_a_session_with_records_only_is_not_there(self, log: Storage) -> None:
-        with log.transaction(log.claim(0)) as batch:
-            batch.append([an_event(A, 1), an_event("", 1)], at_ms=1)
-            batch.put_lines([a_line(A, "m1")])
-        assert log.get(A) is None
-        assert log.get("") is None
-        assert log.sessions(limit=9) == []
-
-    def test_sessions_are_listed_by_id_page_by_page(self, log: Storage) -> None:
+    def test_sessions_are_listed_by_id_page_by_page(self, log: OwnedStorage) -> None:
         owner = log.claim(0)
         for n in (3, 1, 2, 0):
             with log.transaction(owner) as batch:
@@ -51,7 +43,7 @@ class SessionStoreSuite:
         assert log.sessions(limit=3) == [("s0", b"0"), ("s1", b"1"), ("s2", b"2")]
         assert log.sessions(limit=3, after="s2") == [("s3", b"3")]
 
-    def test_what_waits_is_found_with_its_bytes(self, log: Storage) -> None:
+    def test_what_waits_is_found_with_its_bytes(self, log: OwnedStorage) -> None:
         owner = log.claim(0)
         assert list(log.waiting()) == []
         with log.transaction(owner) as batch:

@@ -5,7 +5,8 @@ and free for an adapter's own tests (what a kill leaves, what a full disk does).
 nothing: a log never looks into them. What it never does: judge; the suites do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
@@ -30,6 +31,55 @@ from engine.ports import (
 
 A, B = "webchat/main/k1/aaaa", "webchat/main/k1/bbbb"
 """The two sessions that the suites write to."""
+
+
+class Decided(Protocol):
+    """As much of a `Transaction` as takes what an owner decided."""
+
+    def put_sessions(self, sessions: Sequence[SessionRow]) -> None:
+        """As `Transaction`."""
+
+    def put_steps(self, steps: Sequence[StepRow], *, at_ms: int) -> None:
+        """As `Transaction`."""
+
+    def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """As `Transaction`."""
+
+    def put_watermark(self, offset: int) -> None:
+        """As `Transaction`."""
+
+
+class OwnedStorage(Protocol):
+    """What an owner of a partition writes of sessions, and what anybody may read of that."""
+
+    def claim(self, partition: int) -> Owner:
+        """As `Log`."""
+
+    def transaction(self, owner: Owner) -> AbstractContextManager[Decided]:
+        """As `Log`."""
+
+    def watermark(self, partition: int) -> int:
+        """As `Log`."""
+
+    def get(self, session_id: str) -> bytes | None:
+        """As `SessionStore`."""
+
+    def waiting(self) -> Iterator[SessionRow]:
+        """As `SessionStore`."""
+
+    def sessions(self, *, limit: int, after: str = "") -> Sequence[tuple[str, bytes]]:
+        """As `Storage`."""
+
+    def steps(self, session_id: str, *, after_seq: int, limit: int) -> Sequence[StepRow]:
+        """As `Storage`."""
+
+    def step_times(
+        self, session_id: str, *, after_seq: int, limit: int
+    ) -> Sequence[tuple[int, int]]:
+        """As `Storage`."""
+
+    def dead_letters(self) -> Sequence[DeadLetter]:
+        """As `Storage`."""
 
 
 class Storage(Log, SessionStore, Deliveries, Protocol):
@@ -129,6 +179,26 @@ def fill(batch: Transaction, n: int) -> None:
     batch.put_dead_letters([a_letter(offset)])
     batch.put_deaths(offset, an_event(A, n).event_id, deaths=1)
     batch.put_watermark(offset)
+
+
+def decide(batch: Decided, n: int, *, offset: int) -> None:
+    """Put what came of event `n` of session A, which stands in the log, into an open batch."""
+    batch.put_sessions([SessionRow(A, b"session after %d" % n, True)])
+    batch.put_steps([a_step(A, n, seq=n, offset=offset)], at_ms=200 + n)
+    batch.put_dead_letters([a_letter(1_000 + n)])
+    batch.put_watermark(offset)
+
+
+def decided_in(log: OwnedStorage) -> Sequence[object]:
+    """Everything that a reader can see of what was decided."""
+    return (
+        log.watermark(0),
+        log.sessions(limit=100),
+        sorted(log.waiting()),
+        [log.steps(one, after_seq=0, limit=10_000) for one in (A, B)],
+        [log.step_times(one, after_seq=0, limit=10_000) for one in (A, B)],
+        log.dead_letters(),
+    )
 
 
 def a_letter(offset: int) -> DeadLetter:
