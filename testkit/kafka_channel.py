@@ -34,7 +34,7 @@ class Sees(Protocol):
     log: KafkaLog
     cards: dict[str, tuple[int, int]]
 
-    async def look(self) -> None:
+    async def look(self) -> object:
         """Read what is committed by now."""
 
     async def before_call(self, caller: Caller) -> None:

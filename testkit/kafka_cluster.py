@@ -26,17 +26,10 @@ from streams.topics import T
 from testkit.embedded_deaths import Deaths, Died
 from testkit.embedded_parts import ManualTime
 from testkit.kafka_channel import Caller, ClusterChannel
+from testkit.kafka_edges import ClockProcess, EgressProcess, IngressProcess
 from testkit.kafka_log import KafkaLog, Tape
 from testkit.kafka_parts import Calls, make_topics
-from testkit.kafka_processes import (
-    PROCESSES,
-    Around,
-    EgressProcess,
-    IngressProcess,
-    Process,
-    RunnersProcess,
-    SessionsProcess,
-)
+from testkit.kafka_processes import Around, Process, RunnersProcess, SessionsProcess
 from testkit.scene import ACCOUNT, config_of
 from testkit.simulator.cluster import CHANNEL
 from testkit.simulator.machines import Disk, Machine
@@ -45,6 +38,13 @@ from testkit.worlds import Began, Fault, Seen
 
 QUIET_WITHIN_S = 60.0
 Kind = type[Process]
+PROCESSES: tuple[Kind, ...] = (
+    SessionsProcess,
+    RunnersProcess,
+    EgressProcess,
+    ClockProcess,
+    IngressProcess,
+)
 
 
 class KafkaCluster:

@@ -29,15 +29,9 @@ from streams.handed_over import in_a_persons_hands
 from streams.ingress import Taken
 from testkit import stimuli
 from testkit.embedded_deaths import Died
-from testkit.kafka_cluster import KafkaCluster, Kind
-from testkit.kafka_processes import (
-    PROCESSES,
-    ClockProcess,
-    EgressProcess,
-    IngressProcess,
-    RunnersProcess,
-    SessionsProcess,
-)
+from testkit.kafka_cluster import PROCESSES, KafkaCluster, Kind
+from testkit.kafka_edges import ClockProcess, EgressProcess, IngressProcess
+from testkit.kafka_processes import RunnersProcess, SessionsProcess
 from testkit.scene import OPERATOR, Message, Scene, last_words
 from testkit.script import Script
 from testkit.simulator import outcomes

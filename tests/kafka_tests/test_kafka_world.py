@@ -1,6 +1,8 @@
 """One list of stimuli on a cluster's own roles over a real broker, beside the other worlds."""
 
 import logging
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -96,3 +98,46 @@ def test_a_process_dies_at_each_crash_point(broker: Cluster, point: CrashPoint) 
         assert died == [point.value]
         assert check(evidence) == []
         assert [how for _, how in dispositions(evidence)] == ["answered", "forwarded"]
+
+
+def test_nobody_loses_what_a_zombie_of_each_role_had_in_hand(broker: Cluster) -> None:
+    happens: list[AnyStimulus] = []
+    for i in range(4):
+        happens += [stimuli.Say(0, "chat"), stimuli.Wait(2_000), stimuli.Zombie(i)]
+        happens += [stimuli.Outcome(), stimuli.Wait(100)]
+    with kafka_world(broker, "merge", seed=2, around=Surroundings(idempotent=False)) as world:
+        evidence = run(world, happens)
+        assert check(evidence) == []
+        # A new runner may begin with what has ended, and a message then waits for the next.
+        assert {how for _, how in dispositions(evidence)} <= {"answered", "merged"}
+        assert len(dispositions(evidence)) == 4
+
+
+def test_an_event_that_kills_its_process_three_times_is_set_aside(broker: Cluster) -> None:
+    happens = [*[stimuli.Crash(CrashPoint.STEP_COMMIT)] * 3, stimuli.Say(0, "chat")]
+    happens += [stimuli.Say(1, "chat"), stimuli.Outcome(), stimuli.Redrive(), stimuli.Outcome()]
+    with kafka_world(broker, "steer", seed=3) as world:
+        evidence = run(world, happens)
+        died = [one.standing for one in evidence.seen if isinstance(one, Fault) and one.standing]
+        (letter,) = evidence.logs[0].dead_letters()
+        assert len(died) == 3
+        assert letter.redriven_ms is not None
+        assert check(evidence) == []
+        assert sorted(how for _, how in dispositions(evidence)) == ["answered", "answered"]
+
+
+def test_a_process_whose_clock_is_off_appends_nothing(broker: Cluster) -> None:
+    happens = (stimuli.Skew(1, 5_000), stimuli.Say(0, "chat"), stimuli.Move(2), stimuli.Outcome())
+    with kafka_world(broker, "steer") as world:
+        evidence = run(world, happens)
+        told = [one.what for one in evidence.seen if isinstance(one, Fault)]
+        assert any("its clock is off" in what for what in told)
+        assert check(evidence) == []
+        assert [how for _, how in dispositions(evidence)] == ["answered"]
+
+
+def test_the_kit_needs_no_client_of_kafka_for_anything_else() -> None:
+    names = ("embedded", "pure", "simulator", "fuzz", "plugin", "dialog_tests", "conformance")
+    imports = "; ".join(f"import testkit.{name}" for name in names)
+    without = f"import sys; sys.modules['aiokafka'] = None; {imports}"
+    subprocess.run([sys.executable, "-c", without], check=True)
