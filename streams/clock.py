@@ -24,6 +24,12 @@ to 256 minutes: what is wrong may pass by itself, or somebody may mend it."""
 _LONGER = 4
 
 
+def woken_again_ms(letters: int, *, at_ms: int) -> int | None:
+    """When a session is woken again for a deadline of which so many wake-ups were set aside, the
+    last one now; None: not by itself."""
+    return at_ms + AGAIN_MS * _LONGER ** (letters - 1) if letters < WAKES_MAX else None
+
+
 class Deadlines:
     """A heap of sessions by their first deadline; a newer deadline replaces an older one.
 
@@ -61,8 +67,9 @@ class Deadlines:
         if deadline_ms is None or due_ms < deadline_ms:
             return
         letters = self._set_aside[session_id] = self._set_aside.get(session_id, 0) + 1
-        if letters < WAKES_MAX:
-            self._plan(session_id, at_ms + AGAIN_MS * _LONGER ** (letters - 1))
+        woken_ms = woken_again_ms(letters, at_ms=at_ms)
+        if woken_ms is not None:
+            self._plan(session_id, woken_ms)
         else:
             self._due.pop(session_id, None)
 

@@ -154,6 +154,10 @@ class Partition:
         for session_id, (session, encoded) in batch.stepped.items():
             before = self._kept.get(session_id)
             decided.kept[session_id] = wire.kept(session, encoded, before=before)
+        for session_id, due_ms in batch.unwoken:
+            asleep = self._kept.get(session_id)
+            if asleep is not None and session_id not in batch.stepped:
+                decided.kept[session_id] = wire.unwoken(asleep, due_ms, now_ms=now_ms)
         flow, control = self._hop.flow, self._hop.control
         if flow is not None:
             taken = self._outbox.take(

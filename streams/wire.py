@@ -20,6 +20,7 @@ from engine.events import Address
 from engine.ids import session_of
 from engine.ports import DeadLetter, Delivery, Frame, Line, StepRow
 from engine.session import Session
+from streams.clock import woken_again_ms
 from streams.host_state import HandedOver
 from streams.sessions import Order, first_due
 from streams.topics import T
@@ -38,7 +39,8 @@ class Kept(NamedTuple):
 
     `value` empty: none of its events was ever stepped. `lines`: how many its outbox has.
     `excused`: the newest events that were set aside and told of, so that none is told of twice.
-    `due_ms`: its first deadline. `since_ms`: in a person's hands since then.
+    `due_ms`: its first deadline, or later, where `unwoken` wake-ups for it were set aside.
+    `since_ms`: in a person's hands since then.
     """
 
     value: bytes
@@ -46,6 +48,7 @@ class Kept(NamedTuple):
     lines: int = 0
     excused: tuple[str, ...] = ()
     since_ms: int | None = None
+    unwoken: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +71,8 @@ def session_row(session_id: str, kept: Kept, *, partition: int) -> Row:
         headers.append(("due", b"%d" % kept.due_ms))
     if kept.since_ms is not None:
         headers.append(("since", b"%d" % kept.since_ms))
+    if kept.unwoken:
+        headers.append(("unwoken", b"%d" % kept.unwoken))
     if kept.excused:
         headers.append(("excused", ",".join(kept.excused).encode()))
     return Row(T.SESSIONS, session_id.encode(), kept.value, tuple(headers), partition)
@@ -85,6 +90,7 @@ def kept_of(value: bytes, headers: Headers) -> Kept:
         lines=int(named.get("lines", b"0")),
         excused=tuple(excused.split(",")) if excused else (),
         since_ms=int(named["since"]) if "since" in named else None,
+        unwoken=int(named.get("unwoken", b"0")),
     )
 
 
@@ -101,7 +107,15 @@ def kept(session: Session, encoded: bytes, *, before: Kept | None) -> Kept:
     due_ms = first_due(session.pending)
     if before is None:
         return Kept(encoded, due_ms)
-    return before._replace(value=encoded, due_ms=due_ms)
+    return before._replace(value=encoded, due_ms=due_ms, unwoken=0)
+
+
+def unwoken(kept: Kept, due_ms: int, *, now_ms: int) -> Kept:
+    """The session after its wake-up for `due_ms` was set aside: it is woken again, later."""
+    if kept.due_ms is None or due_ms < kept.due_ms:
+        return kept  # that deadline is not its own any more
+    letters = kept.unwoken + 1
+    return kept._replace(due_ms=woken_again_ms(letters, at_ms=now_ms), unwoken=letters)
 
 
 def watermark_row(offset: int, *, partition: int) -> Row:

@@ -288,7 +288,13 @@ class Lane:
             self._places.setdefault(delivery.reply_id, record.offset)
 
     async def _make_durable(self, batch: Batch) -> None:
-        """The events first: a receipt that is durable is never looked at again."""
+        """The events first: a receipt that is durable is never looked at again.
+
+        Who has lost the partition learns it before it tells anything: what it believes of a call
+        need not be what the new owner found.
+        """
+        if batch.events:
+            await self._transactions.write([self._mark()])  # the last one: nothing new is taken
         rows = [self._row(delivery) for delivery in batch.deliveries.values()]
         expired, self._expired = self._expired[:DELETED_MAX], self._expired[DELETED_MAX:]
         rows += [
@@ -297,8 +303,7 @@ class Lane:
         ]
         if batch.orders and batch.orders[-1].offset > self._watermark:
             self._watermark = batch.orders[-1].offset
-            mark = wire.watermark_row(self._watermark, partition=self.partition)
-            rows.append(mark._replace(topic=T.DELIVERIES))
+            rows.append(self._mark())
         if not rows:
             return
         await self._tell(batch.events)
@@ -307,6 +312,10 @@ class Lane:
             self._outside.metrics.deliveries.labels(delivery.state).inc()
             if delivery.state not in ("queued", "sending"):
                 self._places.pop(delivery.reply_id, None)
+
+    def _mark(self) -> Row:
+        mark = wire.watermark_row(self._watermark, partition=self.partition)
+        return mark._replace(topic=T.DELIVERIES)
 
     def _row(self, delivery: Delivery) -> Row:
         row = wire.delivery_row(delivery, partition=self.partition)

@@ -141,3 +141,23 @@ def test_the_kit_needs_no_client_of_kafka_for_anything_else() -> None:
     imports = "; ".join(f"import testkit.{name}" for name in names)
     without = f"import sys; sys.modules['aiokafka'] = None; {imports}"
     subprocess.run([sys.executable, "-c", without], check=True)
+
+
+def test_a_session_whose_wake_up_was_set_aside_is_woken_again(broker: Cluster) -> None:
+    dies = [stimuli.Crash(CrashPoint.STEP_COMMIT)] * 3
+    happens = [stimuli.Say(0, "chat"), *dies, stimuli.Wait(2_000), stimuli.Wait(70_000)]
+    with kafka_world(broker, "merge", seed=1) as world:
+        evidence = run(world, happens)
+        assert len(evidence.logs[0].dead_letters()) == 1
+        assert check(evidence) == []
+        assert [how for _, how in dispositions(evidence)] == ["answered"]
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_who_has_lost_an_account_tells_nobody_what_became_of_its_call(
+    broker: Cluster, idempotent: bool
+) -> None:
+    happens = [stimuli.Say(0, "chat"), stimuli.Wait(2_000), stimuli.Platform("refuses")]
+    happens += [stimuli.Zombie(1), stimuli.Outcome(), stimuli.Wait(100_000)]
+    with kafka_world(broker, "merge", seed=1, around=Surroundings(idempotent=idempotent)) as world:
+        assert check(run(world, happens)) == []
