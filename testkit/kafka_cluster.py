@@ -171,7 +171,7 @@ class KafkaCluster:
 
     # ---- what processes tell -------------------------------------------------------------------
 
-    def at(self, process: Process, point: CrashPoint, things: int) -> None:
+    def at(self, process: Process, point: CrashPoint, *, things: int) -> None:
         """Die here, if that is wanted. Raises Died."""
         if not process.is_gone:
             self._here = process

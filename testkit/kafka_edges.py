@@ -45,7 +45,7 @@ class EgressProcess(Process):
         self.role._queue = self._work = around.assigned(self.role._queue)
         since_ms = around.time.now_ms - FRAMES_BACK_MS
         before = [record for at_ms, record in around.frames if at_ms >= since_ms]
-        self._frames = Fed(around.settings, T.FRAMES, before)
+        self._frames = Fed(around.settings, T.FRAMES, before=before)
         self.role._frames = self._frames
 
     async def _start(self) -> None:

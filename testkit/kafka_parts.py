@@ -120,7 +120,7 @@ class Group:
 class Assigned(WorkQueue):
     """A role's work of the world's one partition. `before`: what the topic has already."""
 
-    def __init__(self, of: WorkQueue, group: Group, before: Sequence[Fetched]) -> None:
+    def __init__(self, of: WorkQueue, group: Group, *, before: Sequence[Fetched]) -> None:
         super().__init__(of._settings, of._topic, group="", instance="", table=of._table)
         self.moved, self.leaving = of.moved, of.leaving
         self._of_group = group
@@ -188,7 +188,9 @@ class Assigned(WorkQueue):
 class Fed(Tail):
     """What a role follows without a group. `before`: what a follower from an earlier time sees."""
 
-    def __init__(self, settings: KafkaSettings, topic: T, before: Sequence[Fetched] = ()) -> None:
+    def __init__(
+        self, settings: KafkaSettings, topic: T, *, before: Sequence[Fetched] = ()
+    ) -> None:
         super().__init__(settings, topic)
         self._come: deque[Fetched] = deque()
         self._before = before
@@ -274,7 +276,11 @@ class Calls:
             self._shows[effect_id, process](text)
 
     async def work(
-        self, request: RunnerRequest, process: object, show: Callable[[str], None] | None = None
+        self,
+        request: RunnerRequest,
+        process: object,
+        *,
+        show: Callable[[str], None] | None = None,
     ) -> Outcome:
         """Until it is ended, or cancelled."""
         effect_id = request.effect_id
@@ -314,7 +320,7 @@ class Model(_Runner):
         self, request: ModelRequest, show: Callable[[str], None]
     ) -> Coroutine[None, None, Outcome]:
         """Until the world ends it."""
-        return self._calls.work(request, self._process, show)
+        return self._calls.work(request, self._process, show=show)
 
 
 class Skills(_Runner):

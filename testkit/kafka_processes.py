@@ -53,7 +53,7 @@ RUNNERS = (T.MODEL, T.SKILL, T.INTENT)
 class Happens(Protocol):
     """What a process tells its world."""
 
-    def at(self, process: "Process", point: CrashPoint, things: int) -> None:
+    def at(self, process: "Process", point: CrashPoint, *, things: int) -> None:
         """It has come to a crash point. Raises Died."""
 
     def stepping(self, process: "Process", offset: int) -> None:
@@ -88,7 +88,7 @@ class Around:
         """The world's partition of this role's topic."""
         topic: str = of._topic
         group = self.groups.setdefault(topic, Group())
-        return Assigned(of, group, self.tape.records[topic])
+        return Assigned(of, group, before=self.tape.records[topic])
 
 
 class Process:
@@ -168,7 +168,7 @@ class Process:
         """Close what is open."""
 
     def _at(self, point: CrashPoint, things: int) -> None:
-        self.around.happens.at(self, point, things)
+        self.around.happens.at(self, point, things=things)
 
 
 # ---- sessions ------------------------------------------------------------------------------------
