@@ -80,12 +80,13 @@ def test_without_faults_a_cluster_gives_what_all_worlds_give(broker: Cluster, na
         assert dispositions(mine), "the list is empty"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["queue", "merge", "steer"])
 def test_a_cluster_keeps_the_laws_through_faults(broker: Cluster, name: str) -> None:
     for seed in range(7):
         around = AROUND[seed % len(AROUND)]
         with kafka_world(broker, name, seed=seed, around=around) as world:
-            assert check(run(world, lists.broken(seed, 30))) == [], seed
+            assert check(run(world, lists.broken(seed, 22))) == [], seed
 
 
 @pytest.mark.parametrize("point", CrashPoint)
