@@ -17,7 +17,7 @@ INSIDE_S = 0.012
 """A transaction is open for some milliseconds after the mark before it."""
 AWAY_TOO_LONG_S = 2.0
 """Beyond the session timeout."""
-WRONG_S = (-3_600.0, -30.0, 30.0, 3_600.0)
+WRONG_S = (-7_200.0, -30.0, 30.0, 7_200.0)
 
 
 async def kill(lab: Lab, number: int) -> None:
@@ -132,7 +132,7 @@ async def clock(lab: Lab, number: int) -> None:
     The first changes nothing. The second appends nothing until its clock is right.
     """
     role = ("ingress", "model", "sessions", "clock")[number % 4]
-    wrong_s = WRONG_S[number // 4 % 4]
+    wrong_s = WRONG_S[(number + number // 4) % 4]
     worker = lab.one_of(role)
     lab.blow(f"jump {role}", worker)
     worker.set_clock(ahead_s=wrong_s)
