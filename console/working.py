@@ -65,8 +65,10 @@ class Worker:
     def alive(self) -> str:
         """The role whose loop has stood still for a minute, if one has."""
         now_ms = time.monotonic_ns() // 1_000_000
-        stuck = [r.name for r in self._parts.roles if now_ms - r.progressed_ms > STUCK_MS]
-        return ", ".join(stuck)
+        seen_ms = {role.name: role.progressed_ms for role in self._parts.roles}
+        if self._parts.gateway is not None:
+            seen_ms["ingress"] = self._parts.gateway.gateway.progressed_ms
+        return ", ".join(name for name, at_ms in seen_ms.items() if now_ms - at_ms > STUCK_MS)
 
     async def start(self) -> None:
         """Begin all roles; they connect when the brokers are there."""
