@@ -6,6 +6,7 @@ N ?= 500
 PEERS ?=
 KAFKA ?= 4.3.0
 PORT ?= 9092
+IMAGE ?= build/image
 BIN := .venv/bin
 STAMPS := .venv/stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format bench crash faults mutants kafka kafka-cluster clean
+.PHONY: help install run test check format bench crash faults mutants kafka kafka-cluster lock image-check clean
 
 help:  ## list the targets
 	@echo "The assistant, from a clone. Start with: make run"
@@ -55,7 +56,7 @@ crash: install  ## kill the engine N times at random instants and judge by what 
 faults: install  ## all that may happen to a cluster, on real brokers (an hour); SHORT=1: a minute of it
 	@$(BIN)/python -m tests.faults $(if $(SHORT),--fault short --messages 300) $(ARGS)
 
-mutants: install  ## seed known defects into copies of the code: the test kit has to find them (half an hour)
+mutants: install  ## seed known defects into copies of the code: the test kit has to find them (an hour)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 kafka: install $(STAMPS)/kafka-$(KAFKA)  ## start one Kafka broker on PORT (9092), Ctrl-C stops it; data in data/kafka
@@ -64,6 +65,16 @@ kafka: install $(STAMPS)/kafka-$(KAFKA)  ## start one Kafka broker on PORT (9092
 kafka-cluster: install $(STAMPS)/kafka-$(KAFKA)  ## start three, on PORT and the ports above it; data in data/kafka-cluster
 	@exec $(BIN)/python -m deploy.kafka --version $(KAFKA) --port $(PORT) --brokers 3 \
 	  --folder data/kafka-cluster
+
+lock: install  ## renew what the image is made of: the versions installed here, with their hashes
+	@$(PIP) install 'uv>=0.9,<1'
+	@$(BIN)/python -m deploy.image.lock
+
+image-check: install  ## carry out the Dockerfile in clean Debian roots, as root (half an hour; 2 GB)
+	@command -v debootstrap >/dev/null || { echo "as root: apt-get install debootstrap" >&2; exit 1; }
+	@$(BIN)/python -m models.fetch
+	@$(BIN)/python -m deploy.image.in_chroot $(IMAGE) \
+	  --model "$$($(BIN)/python -c 'from models.fetch import cached_file; print(cached_file())')"
 
 clean:  ## remove .venv and what tools left; data, llama.cpp's wheel and Kafka's jars are kept
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

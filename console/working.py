@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
+from starlette.types import ASGIApp
 
-from console.http.app import Parts, make_app, make_probes
+from console.http.probes import make_probes
 from console.http.serve import Server
 from console.http.serve import config as server_config
 from console.invocation import code_of
-from console.serving import bound_socket, calm_collector, url_of
+from console.listening import bound_socket, calm_collector, url_of
 from engine.errors import EngineError, Unavailable
 from streams.cluster import topic_table
 from streams.cluster.assemble import Assembled, assemble_worker
@@ -64,8 +65,10 @@ class Worker:
     def alive(self) -> str:
         """The role whose loop has stood still for a minute, if one has."""
         now_ms = time.monotonic_ns() // 1_000_000
-        stuck = [r.name for r in self._parts.roles if now_ms - r.progressed_ms > STUCK_MS]
-        return ", ".join(stuck)
+        seen_ms = {role.name: role.progressed_ms for role in self._parts.roles}
+        if self._parts.gateway is not None:
+            seen_ms["ingress"] = self._parts.gateway.gateway.progressed_ms
+        return ", ".join(name for name, at_ms in seen_ms.items() if now_ms - at_ms > STUCK_MS)
 
     async def start(self) -> None:
         """Begin all roles; they connect when the brokers are there."""
@@ -148,9 +151,19 @@ async def _connected(settings: Settings, assembled: Assembled) -> None:
 
 def _server(settings: Settings, assembled: Assembled, worker: Worker) -> Server:
     gateway = assembled.gateway
+    app: ASGIApp
     if gateway is None:
-        app = make_probes(worker.state, alive=worker.alive, registry=assembled.registry)
+        token = settings.operators.token
+        app = make_probes(
+            worker.state,
+            alive=worker.alive,
+            registry=assembled.registry,
+            token="" if token is None else token.reveal(),
+        )
     else:
+        # Only here: a worker without pages starts without them, and so sooner.
+        from console.http.app import Parts, make_app
+
         app = make_app(
             Parts(
                 host=gateway.gateway,

@@ -55,12 +55,19 @@ UNKNOWN_ACCOUNT = Account(idempotent=False)
 
 
 class Egress:
-    """The egress hop, by (channel, account). `jitter` gives numbers in [0, 1)."""
+    """The egress hop, by (channel, account). `jitter` gives numbers in [0, 1).
+
+    `delivery`: of the deliveries port; a frame of a reply that has one is late.
+    """
 
     def __init__(
-        self, accounts: Mapping[tuple[str, str], Account], *, jitter: Callable[[], float]
+        self,
+        accounts: Mapping[tuple[str, str], Account],
+        *,
+        delivery: Callable[[str], Delivery | None],
+        jitter: Callable[[], float],
     ) -> None:
-        self.open_replies = OpenReplies()
+        self.open_replies = OpenReplies(lambda reply_id: delivery(reply_id) is not None)
         self._accounts = accounts
         self._jitter = jitter
         self._forget()

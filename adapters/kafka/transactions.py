@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
-from adapters.kafka.clients import KafkaSettings, ended, producer_of, told
+from adapters.kafka.clients import KafkaSettings, begun, ended, producer_of, told
 from adapters.kafka.partitions import partition_of
 from adapters.kafka.records import Row
 from engine.errors import InvalidRecord
@@ -28,12 +29,11 @@ class Transactions:
     async def begin(self) -> None:
         """Become the owner: from now on every older one's `write` raises Conflict."""
         producer = producer_of(self._settings, transactional_id=self._id)
-        with told(f"begin as {self._id}"):
-            try:
-                await producer.start()
-            except BaseException:
-                await ended(producer)
-                raise
+        try:
+            await begun(producer, self._settings, what=f"begin as {self._id}")
+        except BaseException:
+            await ended(producer)
+            raise
         self._producer = producer
 
     async def stop(self) -> None:
@@ -50,8 +50,15 @@ class Transactions:
         producer = self._producer
         assert producer is not None, "begin first"
         with told(f"write as {self._id}"):
-            async with producer.transaction():
-                await self._send(producer, rows)
+            try:
+                async with producer.transaction():
+                    await self._send(producer, rows)
+            except KafkaError:
+                # Its own futures say the same: nobody asks them, and asyncio would complain.
+                waiter = producer._txn_manager.wait_for_transaction_end()
+                if waiter is not None and waiter.done():
+                    waiter.exception()
+                raise
 
     async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Row]) -> None:
         """One batch for each partition, not one future for each record: half the cost."""
@@ -74,7 +81,9 @@ class Transactions:
                     raise InvalidRecord(f"a record for {row.topic} is larger than a batch")
         for (topic, partition), batch in batches.items():
             sent.append(await producer.send_batch(batch, topic, partition=partition))
-        await asyncio.gather(*sent)
+        await asyncio.wait(sent)
+        for future in sent:
+            future.result()
 
 
 def _added(batch: Any, row: Row, now_ms: int) -> bool:

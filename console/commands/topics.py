@@ -52,7 +52,7 @@ def create(at: Invocation) -> None:
     """
     from streams.cluster import activation, topic_table
     from streams.cluster.links import kafka_settings
-    from streams.embedded.assemble import build_flow, enabled_skills
+    from streams.parts import build_flow, enabled_skills
 
     settings = at.settings(quiet=False)
     kafka = kafka_settings(settings)
@@ -63,7 +63,7 @@ def create(at: Invocation) -> None:
         names = await topic_table.create(kafka, settings.kafka)
         # Before the flow is written: into topics of another width it would go astray.
         await topic_table.require(kafka, settings.kafka)
-        return names, await activation.first(kafka, flow, config, partitions=partitions)
+        return names, await activation.first(kafka, flow, config=config, partitions=partitions)
 
     names, begun = asyncio.run(made())
     click.echo(f"made: {', '.join(names)}" if names else "all topics are there")

@@ -2,7 +2,7 @@
 # Installs the Debian packages that the assistant and its tests need, those that are missing only.
 # Called by `make install`. With nothing missing it does nothing, and asks for no password.
 # Usage: system.sh PYTHON           (the interpreter that .venv will be made from)
-#        system.sh PYTHON kafka     (what a local Kafka needs: Java, and Maven for its jars)
+#        system.sh PYTHON kafka     (what the tests need beside: Java and Maven for a local Kafka, …)
 set -euo pipefail
 python=$1
 part=${2:-assistant}
@@ -18,6 +18,7 @@ if [ "$part" = kafka ]; then
     need default-jre-headless command -v java
     need maven command -v mvn
     need openssl command -v openssl # certificates of a secured broker
+    need docker-compose command -v docker-compose # the tests have it judge docker-compose.yml
 else
     need python3 command -v "$python"
     need python3-venv "$python" -c "import ensurepip, venv"

@@ -178,7 +178,7 @@ def _cluster_id(folder: Path) -> str:
     with suppress(FileNotFoundError):
         return kept.read_text()
     made = "-"
-    while made.startswith("-"):  # which Kafka's tool would take for an option
+    while made.startswith("-"):  # the tool that formats would take it for an option
         made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     folder.mkdir(parents=True, exist_ok=True)
     kept.write_text(made)

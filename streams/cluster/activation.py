@@ -31,16 +31,16 @@ class Active(NamedTuple):
 
 
 async def first(
-    settings: KafkaSettings, flow: Flow, config: bytes, *, partitions: int
+    settings: KafkaSettings, flow: Flow, *, config: bytes, partitions: int
 ) -> list[int]:
     """Write the first control record of each partition that has no record; which those were."""
     empty = [p for p in range(partitions) if await _is_empty(settings, p)]
-    await _write(settings, flow, config, partitions=empty)
+    await _write(settings, flow, config=config, partitions=empty)
     return empty
 
 
 async def activate(
-    settings: KafkaSettings, flow: Flow, config: bytes, *, partitions: int
+    settings: KafkaSettings, flow: Flow, *, config: bytes, partitions: int
 ) -> list[int]:
     """Make this flow the active one in each partition where it is not; which those were.
 
@@ -55,7 +55,7 @@ async def activate(
                 f"is {flow.ref}: its code was changed, so give it another version"
             )
     missing = [p for p, body in active if body is None or body.flow != flow.ref]
-    await _write(settings, flow, config, partitions=missing)
+    await _write(settings, flow, config=config, partitions=missing)
     return missing
 
 
@@ -63,13 +63,13 @@ async def newest(settings: KafkaSettings, partition: int) -> Active:
     """The newest control record of a partition: the applied one, or one that still waits."""
     body: FlowActivated | None = None
     applied = -1
-    async for batch in read_partition(settings, T.SESSIONS, partition):
+    async for batch in read_partition(settings, T.SESSIONS, partition=partition):
         for record in batch:
             if record.key == FLOW and record.value is not None:
                 body = _body(record.value) or body
             elif record.key == WATERMARK and record.value is not None:
                 applied = watermark_of(record.value).offset
-    async for batch in read_partition(settings, T.EVENTS, partition, start=applied + 1):
+    async for batch in read_partition(settings, T.EVENTS, partition=partition, start=applied + 1):
         for record in batch:
             if record.key == CONTROL:
                 body = _body(record.value or b"") or body
@@ -77,7 +77,7 @@ async def newest(settings: KafkaSettings, partition: int) -> Active:
 
 
 async def _is_empty(settings: KafkaSettings, partition: int) -> bool:
-    async with aclosing(read_partition(settings, T.EVENTS, partition)) as batches:
+    async with aclosing(read_partition(settings, T.EVENTS, partition=partition)) as batches:
         async for _ in batches:
             return False
     return True
@@ -90,7 +90,7 @@ def _is_other_code(active: FlowActivated, flow: Flow, config: bytes) -> bool:
 
 
 async def _write(
-    settings: KafkaSettings, flow: Flow, config: bytes, *, partitions: list[int]
+    settings: KafkaSettings, flow: Flow, *, config: bytes, partitions: list[int]
 ) -> None:
     if not partitions:
         return

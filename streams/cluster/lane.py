@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 
 ORDERS_MAX = 512
 MARKS_MAX = 256
+DELETED_MAX = 1_024
 KEPT_MS = 48 * HOUR_MS
-"""So long a receipt can be read; then it is deleted, at the next change of owner."""
+"""So long a receipt can be read; then it is deleted."""
 CLOSED_MS = HOUR_MS
 """A frame that is so much late can still come: its reply is known to be closed."""
 SLEEP_MAX_S = 5.0
@@ -111,10 +112,11 @@ class Lane:
         self._transactions = Transactions(outside.settings, f"egress-{partition}")
         self._calls = Calls(outside.channels)
         self._calls.pump = Pump(self._may_call, self._call_ended, outside.at)
-        self._egress = Egress({}, jitter=random.random)
+        self._egress = Egress({}, delivery=_not_asked, jitter=random.random)
         self._orders: list[Fetched] = []
         self._called: list[Called] = []
         self._places: dict[str, int] = {}  # the order's offset, of what is on its way
+        self._expired: list[str] = []  # receipts to be deleted
         self._watermark = -1
         self._working = False
         self._closed = False
@@ -197,13 +199,11 @@ class Lane:
 
     async def _recover(self) -> None:
         """Begin with what is durable; nobody else can change it from here on."""
-        outside, found = self._outside, Found()
         now_ms = self._appender.now_ms()
-        async for records in read_partition(outside.settings, T.DELIVERIES, self.partition):
-            for record in records:
-                found.read(record, now_ms)
+        found = await self._found(now_ms)
         self._watermark = found.watermark
-        self._egress = Egress(outside.accounts(now_ms), jitter=random.random)
+        accounts = self._outside.accounts(now_ms)
+        self._egress = Egress(accounts, delivery=_not_asked, jitter=random.random)
         deliveries = sorted(found.on_their_way.values(), key=lambda item: item[:2])
         self._places = {delivery.reply_id: order for order, _, delivery in deliveries}
         batch = Batch([])
@@ -212,18 +212,28 @@ class Lane:
         for delivery in found.closed.values():
             self._egress.open_replies.close(delivery.session_id, delivery.reply_id)
         self._egress.confirm()
-        expired = [
-            Row(T.DELIVERIES, reply_id.encode(), None, partition=self.partition)
-            for reply_id in found.expired
-        ]
-        await self._make_durable(batch, more=expired)
+        await self._make_durable(batch)
+        self._expired = list(found.expired)
         self.recovered = True
+
+    async def _found(self, now_ms: int) -> Found:
+        found, settings = Found(), self._outside.settings
+        async for records in read_partition(settings, T.DELIVERIES, partition=self.partition):
+            for record in records:
+                found.read(record, now_ms)
+        return found
+
+    async def sweep(self) -> None:
+        """Find receipts that are old enough to be deleted; the next batches delete them."""
+        found = await self._found(self._appender.now_ms())
+        self._expired = list(found.expired)
+        self._wake.set()
 
     # ---- one batch ----------------------------------------------------------------------------
 
     async def _wait(self) -> None:
         """For something to come in, or for the next that may be sent."""
-        if self._orders or self._called:
+        if self._orders or self._called or self._expired:
             return
         now_ms = self._appender.now_ms()
         next_ms = None if self.leaving else self._egress.next_ms(now_ms)
@@ -273,10 +283,14 @@ class Lane:
             batch.deliveries[delivery.reply_id] = delivery
             self._places.setdefault(delivery.reply_id, record.offset)
 
-    async def _make_durable(self, batch: Batch, *, more: Sequence[Row] = ()) -> None:
+    async def _make_durable(self, batch: Batch) -> None:
         """The events first: a receipt that is durable is never looked at again."""
         rows = [self._row(delivery) for delivery in batch.deliveries.values()]
-        rows += more
+        expired, self._expired = self._expired[:DELETED_MAX], self._expired[DELETED_MAX:]
+        rows += [
+            Row(T.DELIVERIES, reply_id.encode(), None, partition=self.partition)
+            for reply_id in expired
+        ]
         if batch.orders and batch.orders[-1].offset > self._watermark:
             self._watermark = batch.orders[-1].offset
             mark = wire.watermark_row(self._watermark, partition=self.partition)
@@ -312,3 +326,7 @@ class Lane:
     def _call_ended(self, called: Called) -> None:
         self._called.append(called)
         self._wake.set()
+
+
+def _not_asked(reply_id: str) -> None:
+    """What ended of late was closed in `recover`; older replies' frames are not read any more."""

@@ -16,6 +16,8 @@ from streams.embedded.crash_marks import nowhere
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
+TURN_S_MAX = 5.0
+"""A turn that takes longer is not waited for when the role is to stop."""
 
 
 class Role:
@@ -26,6 +28,7 @@ class Role:
         self.ready = "connecting"
         self.progressed_ms = _monotonic_ms()
         self._stopping = False
+        self._connected = False
         self._ends: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         # Told how many things have come to which crash point.
@@ -41,7 +44,8 @@ class Role:
         self.ready = "stopping"
         self._stopping = True
         if self._task is not None:
-            await asyncio.wait([self._task], timeout=drain_s + RETRY_S)
+            # It looks up at the end of a turn. Before the first it may wait for brokers for ever.
+            await asyncio.wait([self._task], timeout=TURN_S_MAX if self._connected else 0)
             self._task.cancel()
             await asyncio.wait([self._task])
         try:
@@ -81,6 +85,7 @@ class Role:
                 return await start()
             except Unavailable as error:
                 self._waits(error)
+                self.progressed_ms = _monotonic_ms()
                 await asyncio.sleep(RETRY_S)
 
     def _fail(self, error: BaseException) -> None:
@@ -98,6 +103,7 @@ class Role:
         assert self._ends is not None
         try:
             await self._connect()
+            self._connected = True
             while not self._stopping and not self._ends.done():
                 await self._try_turn()
                 self.progressed_ms = _monotonic_ms()

@@ -8,6 +8,7 @@ reply, and none of a reply that has its receipt.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 from adapters.kafka.appender import Appender
@@ -32,6 +33,7 @@ FETCH_MS = 500
 FRAMES_MS = 100
 FRAMES_BACK_MS = 120_000
 """What a new owner reads of the frames: a reply that streams now may have begun so long ago."""
+SWEEP_EVERY_S = 6 * 3_600.0
 LEAVE_WITHIN_S = 10.0
 """Before a partition goes to others, calls that are made may end; platforms answer in seconds."""
 
@@ -65,6 +67,8 @@ class Sending(Role):
         self._lanes: dict[int, tuple[Lane, asyncio.Task[None]]] = {}
         self._closings: set[asyncio.Task[None]] = set()
         self._shower: asyncio.Task[None] | None = None
+        self._swept_s = time.monotonic()
+        self._sweeper: asyncio.Task[None] | None = None
 
     def _at(self, point: CrashPoint, things: int) -> None:
         self.at(point, things)
@@ -84,6 +88,17 @@ class Sending(Role):
         self._metrics.lag.labels(self.name).set(self._queue.lag())
         if not wanted:
             await asyncio.sleep(FETCH_MS / 1_000)
+        if time.monotonic() - self._swept_s > SWEEP_EVERY_S and self._sweeper is None:
+            self._swept_s = time.monotonic()
+            self._sweeper = asyncio.create_task(self._sweep(), name="egress-sweep")
+
+    async def _sweep(self) -> None:
+        for lane, _ in list(self._lanes.values()):
+            try:
+                await lane.sweep()
+            except Unavailable as error:
+                log.warning("receipts of partition %d stay: %s", lane.partition, error)
+        self._sweeper = None
 
     def _not_yet(self) -> str:
         waiting = sorted(p for p, (lane, _) in self._lanes.items() if not lane.recovered)
@@ -97,9 +112,10 @@ class Sending(Role):
             self._close(partition)
         if self._closings:
             await asyncio.wait(self._closings)
-        if self._shower is not None:
-            self._shower.cancel()
-            await asyncio.wait([self._shower])
+        for task in (self._shower, self._sweeper):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         await self._queue.stop()
         await self._frames.stop()
 

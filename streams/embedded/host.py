@@ -16,8 +16,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from msgspec.structs import replace
-
 from engine import codec
 from engine.crash_points import CrashPoint
 from engine.errors import InvalidRecord, Refused, Unavailable, trace_of
@@ -36,7 +34,7 @@ from streams.embedded.clock import HostClock
 from streams.embedded.crash_marks import nowhere
 from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
-from streams.embedded.pipeline import Called, Decided, Pipeline
+from streams.embedded.pipeline import Called, Decided, Pipeline, numbered
 from streams.gateway import NOT_KNOWN, ChannelGateway
 from streams.handed_over import HandedOverSessions, in_a_persons_hands
 from streams.host_state import HandedOver, HostState
@@ -471,8 +469,3 @@ class EmbeddedHost:
                 break
             since_ms = times.get(row.seq, since_ms)
         return since_ms
-
-
-def numbered(decided: Decided) -> list[Line]:
-    """The lines of a committed batch with the numbers they got."""
-    return [replace(line, n=n) for line, n in zip(decided.lines, decided.numbers, strict=True)]

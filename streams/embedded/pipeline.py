@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from engine import codec
 from engine.effects import Effect, RunnerRequest, SendMessage
 from engine.errors import Conflict, InvalidRecord, Refused
-from engine.events import FlowActivated, FlowRef
+from engine.events import ClockReached, FlowActivated, FlowRef
 from engine.flow import Flow
 from engine.ids import outcome_event_id
 from engine.limits import DEATHS_MAX
@@ -249,7 +250,18 @@ class Pipeline:
                 continue  # its next event is a dead letter, which says so
             if person:
                 handed_over.append(session)
+        self._put_off()
         return requests, handed_over
+
+    def _put_off(self) -> None:
+        """Sessions whose wake-ups were set aside: they are woken when they would have been."""
+        for letter in self.store.dead_letters():
+            try:
+                body = codec.decode_event(letter.value).body
+            except InvalidRecord:
+                continue
+            if isinstance(body, ClockReached):
+                self.deadlines.set_aside(letter.session_id, body.due_ms, at_ms=letter.at_ms)
 
     def _effects(self, session: Session) -> list[Effect]:
         """The pending requests' effects, oldest first: they are in the newest step records.
@@ -310,6 +322,8 @@ class Pipeline:
         self._offset += len(decided.appends)
         for session, _ in decided.batch.stepped.values():
             self.deadlines.put(session.id, first_due(session.pending))
+        for session_id, due_ms in decided.batch.unwoken:
+            self.deadlines.set_aside(session_id, due_ms, at_ms=decided.at_ms)
 
     # ---- inside ----------------------------------------------------------------------------
 
@@ -404,3 +418,8 @@ def line_of(delivery: Delivery, *, at_ms: int) -> Line:
         at_ms=at_ms,
         how=delivery.how,
     )
+
+
+def numbered(decided: Decided) -> list[Line]:
+    """The lines of a committed batch with the numbers they got."""
+    return [replace(line, n=n) for line, n in zip(decided.lines, decided.numbers, strict=True)]

@@ -13,6 +13,7 @@ from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.newest import NewestSender
 from deploy.kafka.cluster import Cluster
 from engine import codec
+from engine.effects import SendMessage
 from engine.errors import Conflict, NoReceipt, Refused
 from engine.events import ReplyUndelivered
 from engine.ports import Delivery, Frame
@@ -21,6 +22,7 @@ from streams.cluster.lane import Accounts, Lane, Outside
 from streams.cluster.metrics import Metrics
 from streams.cluster.sending import Sending
 from streams.egress import Account
+from streams.embedded.clock import wall_ms
 from streams.embedded.crash_marks import nowhere
 from streams.limiter import Limiter
 from streams.sessions import Order
@@ -94,22 +96,22 @@ async def ordered(settings: KafkaSettings, orders: Sequence[Order]) -> None:
     await written(settings, [wire.order_row(order) for order in orders])
 
 
-async def deliveries(settings: KafkaSettings) -> dict[str, Delivery]:
+async def deliveries(settings: KafkaSettings, *, partitions: int = 4) -> dict[str, Delivery]:
     """Each delivery as it was last written."""
     found: dict[str, Delivery] = {}
-    for record in await everything(settings, T.DELIVERIES):
+    for record in await everything(settings, T.DELIVERIES, partitions=partitions):
         if record.key != wire.WATERMARK and record.value is not None:
             found[record.key.decode()] = wire.delivery_of(record.value)
     return found
 
 
 async def receipted(
-    settings: KafkaSettings, want: int, *, within_s: float = 60
+    settings: KafkaSettings, want: int, *, within_s: float = 60, partitions: int = 4
 ) -> dict[str, Delivery]:
     """All deliveries, once so many have their receipt."""
     async with asyncio.timeout(within_s):
         while True:
-            found = await deliveries(settings)
+            found = await deliveries(settings, partitions=partitions)
             if sum(d.receipted_ms is not None for d in found.values()) >= want:
                 return found
             await asyncio.sleep(0.1)
@@ -240,6 +242,42 @@ async def test_orders_that_are_durable_and_not_committed_are_not_taken_twice(
         await ordered(settings, [say(3)])
         await receipted(settings, 3)
     assert set(platform.replies().values()) == {1}
+
+
+async def test_old_receipts_are_deleted_and_what_was_on_its_way_goes_in_order(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix, partitions=1)
+    platform = Platform()
+    (first, second), day_ms = (say(1), say(2)), 24 * 3_600_000
+
+    def kept(n: int, **more: object) -> Delivery:
+        body = say(n, of=n).effect.body
+        address = say(n).address
+        assert isinstance(body, SendMessage)
+        assert address is not None
+        given = {"reply_id": body.reply_id, "session_id": session(n), "text": body.text}
+        fixed = {"cause": "c", "kind": "message", "address": address}
+        return Delivery(**given, **fixed, **more)  # type: ignore[arg-type]
+
+    old = kept(7, state="sent", receipted_ms=wall_ms() - 3 * day_ms)
+    new = kept(8, state="sent", receipted_ms=wall_ms() - day_ms)
+    await written(settings, [wire.delivery_row(d, partition=0) for d in (old, new)])
+    platform.delay_s = 60
+    async with appending(settings) as appender:
+        role = egress_role(settings, platform, appender)
+        await role.start()
+        await ordered(settings, [first, second, say(3)])
+        await until(lambda: platform.arrived and role._queue.in_hand == 0)
+        await die(role)
+    platform.delay_s = 0
+    async with sending(settings, platform) as role:
+        await receipted(settings, 4, partitions=1)
+        rows = await everything(settings, T.DELIVERIES, partitions=1)
+        await role._sweep()
+    texts = [text for _, text, _ in platform.arrived]
+    assert texts == ["text 1", "text 2", "text 3"]
+    assert [r.key.decode() for r in rows if r.value is None] == [old.reply_id]
 
 
 async def test_an_owner_that_was_replaced_marks_nothing_and_calls_nobody(

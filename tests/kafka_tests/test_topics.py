@@ -124,8 +124,8 @@ async def test_the_newest_control_record_is_the_applied_one_or_one_that_waits(
     config = b"{}"
     flow = registry.build("assistant", config)
     assert (await activation.newest(kafka, 0)).body is None
-    assert await activation.first(kafka, flow, config, partitions=1) == [0]
-    assert await activation.first(kafka, flow, config, partitions=1) == []
+    assert await activation.first(kafka, flow, config=config, partitions=1) == [0]
+    assert await activation.first(kafka, flow, config=config, partitions=1) == []
     (record,) = await everything(kafka, T.EVENTS, partitions=1)
     # Applied, and cut off from what is read of the log: only the sessions topic has it.
     control = flow_row(record.value or b"", partition=0)
@@ -133,7 +133,7 @@ async def test_the_newest_control_record_is_the_applied_one_or_one_that_waits(
     body = (await activation.newest(kafka, 0)).body
     assert body is not None
     assert body.flow == flow.ref
-    assert await activation.activate(kafka, flow, config, partitions=1) == []
+    assert await activation.activate(kafka, flow, config=config, partitions=1) == []
     # The same version and configuration, and other code.
     event = codec.decode_event(record.value or b"")
     assert isinstance(event.body, FlowActivated)
@@ -142,7 +142,7 @@ async def test_the_newest_control_record_is_the_applied_one_or_one_that_waits(
     row = flow_row(codec.encode(msgspec.structs.replace(event, body=changed)), partition=0)
     await written(kafka, [row])
     with pytest.raises(Refused, match="give it another version"):
-        await activation.activate(kafka, flow, config, partitions=1)
+        await activation.activate(kafka, flow, config=config, partitions=1)
 
 
 async def test_a_worker_is_told_all_that_is_wrong(
@@ -163,3 +163,18 @@ async def test_a_worker_is_told_all_that_is_wrong(
     assert str(found[0]) == "topic dead.letters: partitions is 2, and must be 1"
     with pytest.raises(Refused, match=r"partitions is 2, and must be 1\. `ai-assistant topics"):
         await topic_table.require(kafka, settings.kafka)
+
+
+def test_the_doctor_looks_at_the_brokers_and_their_topics(env: dict[str, str]) -> None:
+    def kafka(env: dict[str, str]) -> dict[str, str]:
+        findings = json.loads(asked(env, "doctor", "--json").stdout)
+        found: dict[str, str] = next(one for one in findings if one["what"] == "Kafka")
+        return found
+
+    assert kafka(env)["verdict"] == "fail"
+    assert "topics create" in kafka(env)["fix"]
+    asked(env, "topics", "create")
+    assert kafka(env)["verdict"] == "ok"
+    away = kafka({**env, "AI_ASSISTANT_KAFKA__BROKERS": "127.0.0.1:1"})
+    assert away["verdict"] == "fail"
+    assert "127.0.0.1:1" in away["found"]

@@ -122,11 +122,13 @@ async def test_a_partition_that_moves_keeps_its_deadlines(broker: Cluster, prefi
 async def test_who_is_due_while_the_broker_is_away_is_woken_after(prefix: str) -> None:
     with started() as cluster:
         settings = await installed(cluster.bootstrap, prefix)
-        await written(settings, [session(n, wall_ms() + 2_500) for n in range(20)])
         async with clock_role(settings, "a") as role:
+            await until(lambda: not role.ready)
+            due = wall_ms() + 5_000
+            await written(settings, [session(n, due) for n in range(20)])
             await until(lambda: role.waiting == 20)
             cluster.brokers[0].kill()
-            await asyncio.sleep(4)
+            await until(lambda: wall_ms() > due + 500)
             cluster.brokers[0].start()
             await asyncio.to_thread(cluster.brokers[0].wait_ready)
             found = await woken(settings, 20, within_s=60)
