@@ -106,6 +106,8 @@ class PartitionWorker:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.at: Callable[[CrashPoint, int], None] = lambda point, n: None
+        # One for all partitions of a process: whoever steps one by one does so alone.
+        self.alone = asyncio.Lock()
 
     @property
     def number(self) -> int:
@@ -166,7 +168,10 @@ class PartitionWorker:
         """Apply as much of what arrived as one transaction takes, and acknowledge it."""
         taken, marks = self._taken()
         if self._cautious > 0:
-            await self._one_by_one(taken)
+            async with self.alone:
+                rest = await self._one_by_one(taken)
+            if rest:
+                await self._apply(rest)
         else:
             await self._apply(taken)
         self._waiting -= len(taken)
@@ -206,11 +211,13 @@ class PartitionWorker:
         self._watched.committed(decided, took_s=asyncio.get_running_loop().time() - began_s)
         self.at(CrashPoint.COMMIT_PERFORM, 1)
 
-    async def _one_by_one(self, records: Sequence[Fetched]) -> None:
-        """The first records of a new owner: one of them may have killed the last one.
+    async def _one_by_one(self, records: Sequence[Fetched]) -> list[Fetched]:
+        """The first records of a new owner: one of them may have killed the last one; the rest.
 
         Each attempt is durable before its step: the first on its own, each other together with what
-        the step before it decided.
+        the step before it decided. In a process only one partition does so at a time: an attempt
+        that stood while another partition's event killed the process would count as a death too,
+        and after three of them a record that never harmed anybody would be set aside.
         """
         fresh = deque(record for record in records if record.offset > self.partition.watermark)
         attempt = self.partition.attempt(fresh[0]) if fresh else None
@@ -226,5 +233,4 @@ class PartitionWorker:
             attempt = self.partition.attempt(fresh[0]) if fresh and self._cautious else None
             more = () if attempt is None else (attempt,)
             await self._apply([record], deadly=deadly, more=more)
-        if fresh:
-            await self._apply(list(fresh))
+        return list(fresh)

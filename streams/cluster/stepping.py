@@ -64,6 +64,7 @@ class Stepping(Role):
         self._frames = Tail(kafka, T.FRAMES, committed=False)
         self._follows: frozenset[int] = frozenset()
         self._beside: asyncio.Task[None] | None = None
+        self._alone = asyncio.Lock()
 
     def _worker(self, number: int, members: Members) -> PartitionWorker:
         partition = Partition(
@@ -78,6 +79,7 @@ class Stepping(Role):
             bounds=Bounds(batch_max=self._batch_max),
         )
         worker.at = lambda point, n: self.at(point, n)
+        worker.alone = self._alone
         return worker
 
     # ---- life ----------------------------------------------------------------------------------

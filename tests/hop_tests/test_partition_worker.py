@@ -228,3 +228,18 @@ async def test_what_is_handed_over_again_is_acknowledged_and_not_applied_again()
     await until(lambda: len(told.marks) == 2)
     assert len(ledger.transactions) == done
     await worker.stop()
+
+
+async def test_a_partition_waits_while_another_steps_one_by_one() -> None:
+    alone = asyncio.Lock()
+    log, ledger = Log(), MemoryLedger()
+    worker, told = started(ledger)
+    worker.alone = alone
+    log.say("hi")
+    async with alone:
+        worker.put(log.events, "all")
+        await until(lambda: worker.ready)
+        await asyncio.sleep(0.01)
+        assert ledger.transactions == []  # no attempt of it stands
+    await until(lambda: told.marks != [])
+    await worker.stop()
