@@ -66,6 +66,11 @@ def with_settings(command: Callable[Concatenate[Invocation, P], None]) -> Callab
     return wrapped
 
 
+def told(note: str) -> None:
+    """Tell something beside the answer: on stderr, so that a script's input stays as it is."""
+    click.echo(note, err=True)
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 

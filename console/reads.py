@@ -1,13 +1,14 @@
-"""What a data directory's log says of sessions: read-only, beside a running engine or without one.
+"""What a log says of sessions: read-only, beside a running engine or without one.
 
-Between the log (`adapters.logs`) and the commands `sessions`, `trace` and `dead-letters`, which
-print what is returned here. What it never does: write, or take the lock of a running engine.
+Between a log (`adapters.logs` in a data directory, `console.cluster_records` on a cluster) and the
+commands `sessions`, `trace` and `dead-letters`, which print what is returned here. What it never
+does: write, or take the lock of a running engine.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -18,6 +19,7 @@ from engine.events import Event
 from engine.personal import Personal
 from engine.ports import DeadLetter, Delivery, LogRecord, StepRow
 from engine.session import Session, StepRecord
+from streams.settings import Settings
 
 SCANNED_MAX = 10_000
 """Sessions that a list or a search looks at: about a second of reading."""
@@ -42,6 +44,14 @@ class Records(Protocol):
     def deliveries_of(self, session_id: str) -> list[Delivery]: ...
     def watermark(self, partition: int) -> int: ...
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """A log that finds ids by their ends itself: to try each session would take too long."""
+
+    def ending(self, digits: str) -> list[str]:
+        """The ids of events and replies that end so, of those that happened last."""
 
 
 class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +132,30 @@ def opened(data_dir: Path) -> Iterator[Records]:
         yield log
     finally:
         log.close()
+
+
+@contextmanager
+def opened_for(settings: Settings, *, tell: Callable[[str], None]) -> Iterator[Records]:
+    """The log of these settings: of their cluster, or of their data directory.
+
+    `tell`: given what was not looked at, which on a cluster may be something.
+
+    Raises: Refused where there is none, Unavailable where no broker answers.
+    """
+    if not settings.on_cluster:
+        with opened(settings.server.data_dir) as log:
+            yield log
+        return
+    from console.cluster_records import ClusterRecords
+    from streams.cluster.links import kafka_settings
+
+    found = ClusterRecords(kafka_settings(settings), partitions=settings.kafka.partitions)
+    try:
+        yield found
+        for note in found.notes:
+            tell(f"not everything was looked at: {note}")
+    finally:
+        found.close()
 
 
 def list_sessions(log: Records, *, limit: int) -> tuple[list[SessionRow], bool]:

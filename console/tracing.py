@@ -9,7 +9,7 @@ from itertools import islice
 
 import msgspec
 
-from console.reads import SCANNED_MAX, Records, Stepped, read_steps
+from console.reads import SCANNED_MAX, Records, Searchable, Stepped, read_steps
 from console.terminal import when
 from console.words import describe_effect, describe_event, describe_letter, way_back
 from engine import codec
@@ -58,6 +58,8 @@ def find_message(log: Records, name: str) -> str:
     """
     if session_of(name):
         candidates: Iterator[str] = iter((name,))
+    elif isinstance(log, Searchable):
+        candidates = iter(log.ending(name))
     else:
         sessions = islice(log.sessions(limit=SCANNED_MAX), SCANNED_MAX)
         known = dict.fromkeys(session_id for session_id, _ in sessions)
@@ -90,13 +92,13 @@ def trace(log: Records, event_id: str) -> Trace:
     hops.append(Hop(what="appended", at_ms=record.appended_ms, text=f"by {event.source}"))
     letter = None
     if log.step_of(event.id) is None:
-        letter = _letter_at(log, record.offset)
+        letter = _letter_of(log, record)
         hops += _hops_of_letter(log, letter, event)
         if (again := _taken_again(log, event)) is not None:
             event, record = again
             text = describe_event(event)
             hops.append(Hop(what="redriven", at_ms=record.appended_ms, text=text, id=event.id))
-            letter = _letter_at(log, record.offset)
+            letter = _letter_of(log, record)
             hops += _hops_of_letter(log, letter, event)
     steps, disposition = _turn(log, event)
     deliveries: list[Delivery] = []
@@ -132,8 +134,10 @@ def _message_behind(log: Records, delivery: Delivery) -> str:
     return last
 
 
-def _letter_at(log: Records, offset: int) -> DeadLetter | None:
-    return next((letter for letter in log.dead_letters() if letter.offset == offset), None)
+def _letter_of(log: Records, record: LogRecord) -> DeadLetter | None:
+    place = (record.session_id, record.offset)  # an offset alone is there in each partition
+    letters = log.dead_letters()
+    return next((one for one in letters if (one.session_id, one.offset) == place), None)
 
 
 def _hops_of_letter(log: Records, letter: DeadLetter | None, event: Event) -> list[Hop]:

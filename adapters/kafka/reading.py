@@ -1,7 +1,7 @@
 """Reading without a group: a partition from start to end, or what comes from now on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
@@ -14,7 +14,7 @@ POLL_MS = 500
 
 async def read_partition(
     settings: KafkaSettings, topic: str, partition: int, *, start: int | None = None
-) -> AsyncIterator[list[Fetched]]:
+) -> AsyncGenerator[list[Fetched], None]:
     """What is committed in a partition now, from `start` or its beginning, in order.
 
     Whatever is still in an open transaction ends it: fence its writer first, so that none is.

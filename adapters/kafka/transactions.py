@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.partitioner import murmur2
 
 from adapters.kafka.clients import KafkaSettings, ended, producer_of, told
+from adapters.kafka.partitions import partition_of
 from adapters.kafka.records import Row
 from engine.errors import InvalidRecord
 
@@ -63,7 +63,7 @@ class Transactions:
             partition = row.partition
             if partition is None:
                 width = len(await producer.partitions_for(topic))
-                partition = (murmur2(row.key) & 0x7FFFFFFF) % width
+                partition = partition_of(row.key, width)
             to = (topic, partition)
             batch = batches.get(to)
             if batch is None or not _added(batch, row, now_ms):

@@ -22,6 +22,7 @@ from console.commands.models import models
 from console.commands.operator import operator
 from console.commands.run import run
 from console.commands.sessions import sessions
+from console.commands.topics import topics
 from console.commands.trace import trace
 from console.commands.worker import worker
 from console.invocation import CONFIG_HELP, DATA_HELP, Assistant, Invocation
@@ -38,6 +39,7 @@ COMMANDS: tuple[click.Command, ...] = (
     operator,
     keys,
     config,
+    topics,
     doctor,
 )
 

@@ -6,7 +6,7 @@ import click
 
 from console import reads
 from console.client import operator_client
-from console.invocation import Invocation, as_json, with_settings
+from console.invocation import Invocation, as_json, told, with_settings
 from console.terminal import one_line, print_json, print_table, when
 
 
@@ -24,7 +24,7 @@ def dead_letters() -> None:
 @as_json
 def list_(at: Invocation, as_json: bool) -> None:
     """List the dead letters, oldest first."""
-    with reads.opened(at.settings().server.data_dir) as log:
+    with reads.opened_for(at.settings(), tell=told) as log:
         rows = reads.list_dead_letters(log)
     if as_json:
         print_json(rows)

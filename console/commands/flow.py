@@ -80,6 +80,43 @@ def show(at: Invocation, name: str | None, form: str) -> None:
     click.echo(draw(built(at, name), form=drawing), nl=False)
 
 
+@flow.command(short_help="On a cluster: make NAME@VERSION the active flow.")
+@click.argument("ref", metavar="NAME@VERSION")
+@with_settings
+def activate(at: Invocation, ref: str) -> None:
+    """On a cluster: make the configured flow, NAME@VERSION, the active one for all conversations.
+
+    First bring the version to all workers of the role sessions: one that does not have it refuses
+    its partitions. Each conversation goes over with its next event. May be said again. Without a
+    cluster the configured flow is activated at the start.
+    """
+    import asyncio
+
+    from streams.cluster import activation, topic_table
+    from streams.cluster.links import kafka_settings
+    from streams.embedded.assemble import build_flow, enabled_skills
+
+    settings = at.settings(quiet=False)
+    kafka = kafka_settings(settings)
+    made, config = build_flow(settings, enabled_skills(settings))
+    here = f"{made.ref.name}@{made.ref.version}"
+    if ref != here:
+        raise Stopped(f"{ref} is not configured here, but {here}: set flow.name, or install it")
+
+    async def write() -> list[int]:
+        await topic_table.require(kafka, settings.kafka)
+        partitions = settings.kafka.partitions
+        return await activation.activate(kafka, made, config=config, partitions=partitions)
+
+    changed = asyncio.run(write())
+    if changed:
+        click.echo(
+            f"{made.ref} is active in {len(changed)} of {settings.kafka.partitions} partitions"
+        )
+    else:
+        click.echo(f"{made.ref} is active already")
+
+
 def _by_state(cells: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     found: dict[str, list[str]] = {}
     for state, trigger in cells:

@@ -3,7 +3,7 @@
 import click
 
 from console import reads
-from console.invocation import Invocation, as_json, with_settings
+from console.invocation import Invocation, as_json, told, with_settings
 from console.terminal import one_line, plain, print_json, print_table, when
 from console.transcript import entries
 
@@ -19,7 +19,7 @@ def sessions() -> None:
 @as_json
 def list_(at: Invocation, limit: int, as_json: bool) -> None:
     """List the sessions, the last active first."""
-    with reads.opened(at.settings().server.data_dir) as log:
+    with reads.opened_for(at.settings(), tell=told) as log:
         rows, more = reads.list_sessions(log, limit=limit)
     if as_json:
         print_json(rows)
@@ -51,7 +51,7 @@ def show(at: Invocation, session: str, as_json: bool) -> None:
 
     SESSION is an id as `sessions list` shows it, or any part of one that is in no other.
     """
-    with reads.opened(at.settings().server.data_dir) as log:
+    with reads.opened_for(at.settings(), tell=told) as log:
         view = reads.read_session(log, reads.find_session(log, session))
     shown = entries(view)
     if as_json:

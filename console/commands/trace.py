@@ -4,7 +4,7 @@ import click
 
 from console import reads, tracing
 from console.exit_codes import ExitCode
-from console.invocation import Invocation, Stopped, as_json, with_settings
+from console.invocation import Invocation, Stopped, as_json, told, with_settings
 from console.terminal import duration, plain, print_json, print_table, when
 
 
@@ -18,7 +18,7 @@ def trace(at: Invocation, message: str, as_json: bool) -> None:
     MESSAGE is the id of a message or of a reply as `sessions show` prints it; the 32 digits at its
     end are enough. Ends with 1 while something is still to be done for the message.
     """
-    with reads.opened(at.settings().server.data_dir) as log:
+    with reads.opened_for(at.settings(), tell=told) as log:
         found = tracing.trace(log, tracing.find_message(log, message))
     if as_json:
         print_json(found)

@@ -8,21 +8,25 @@ from adapters.channels.webchat import WebChat
 from adapters.kafka.appender import Appender
 from streams.cluster.gateway import ClusterGateway, GatewayParts
 from streams.cluster.gateway_metrics import GatewayMetrics
-from streams.cluster.links import kafka_settings, shared_keys
+from streams.cluster.links import kafka_settings, shared_keys, shared_token
 from streams.embedded import data_dir
 from streams.embedded.metrics import own_version
 from streams.ingress import Ingress
-from streams.settings import Settings
+from streams.settings import Secret, Settings
 
 READ_MODEL_FILE = "gateway.sqlite"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayRole:
-    """A gateway that is wired and not started, and the channel that stands in front of it."""
+    """A gateway that is wired and not started, and the channel that stands in front of it.
+
+    `token`: the operators'.
+    """
 
     gateway: ClusterGateway
     webchat: WebChat
+    token: Secret
 
 
 def assemble_gateway(
@@ -32,7 +36,7 @@ def assemble_gateway(
 
     Raises: Refused with what is missing and the fix.
     """
-    keys = shared_keys(settings)
+    keys, token = shared_keys(settings), shared_token(settings)
     file = None
     if settings.kafka.read_model == "file":
         data_dir.prepare(settings.server.data_dir)
@@ -55,4 +59,4 @@ def assemble_gateway(
             flow=settings.flow.name,
         )
     )
-    return GatewayRole(gateway=gateway, webchat=webchat)
+    return GatewayRole(gateway=gateway, webchat=webchat, token=token)

@@ -4,12 +4,14 @@ Reads dead.letters from where it was to its end, whenever it is asked; keeps of 
 its number, and where it stands.
 """
 
+from contextlib import aclosing
+
 from adapters.kafka.clients import KafkaSettings, producer_of, told
 from adapters.kafka.reading import read_partition
 from engine.errors import InvalidRecord, Refused
 from engine.ports import DeadLetter
 from streams.topics import T
-from streams.wire import letter_row, letters_of
+from streams.wire import Fetched, letter_row, letters_of
 
 PARTITION = 0
 """The topic has one."""
@@ -40,11 +42,10 @@ class Letters:
         await self.look()
         offset = self._at.get(number)
         if offset is not None:
-            async for batch in read_partition(self._settings, T.DEAD, PARTITION, start=offset):
-                try:
-                    return letters_of(batch[:1])[0]
-                except InvalidRecord as error:
-                    raise Refused(f"dead letter {number} cannot be read: {error}") from None
+            reading = read_partition(self._settings, T.DEAD, PARTITION, start=offset)
+            async with aclosing(reading) as batches:
+                async for batch in batches:
+                    return _letter(batch[0], number)
         raise Refused(f"there is no dead letter {number!r}: `dead-letters list` shows them")
 
     async def put(self, letter: DeadLetter) -> None:
@@ -62,3 +63,10 @@ class Letters:
                 )
             finally:
                 await producer.stop()
+
+
+def _letter(record: Fetched, number: str) -> DeadLetter:
+    try:
+        return letters_of([record])[0]
+    except InvalidRecord as error:
+        raise Refused(f"dead letter {number} cannot be read: {error}") from None

@@ -1,0 +1,130 @@
+"""Makes a flow the active one: a control record in each partition of the log of record.
+
+Called by `ai-assistant topics create`, for the first, and by `flow activate`. A repetition, also
+after a death in the middle, writes only where it is still missing.
+"""
+
+from contextlib import aclosing
+from typing import NamedTuple
+
+from adapters.kafka.appender import Appender
+from adapters.kafka.clients import KafkaSettings, producer_of, told
+from adapters.kafka.reading import read_partition
+from engine import codec
+from engine.errors import InvalidRecord, Refused, Unavailable
+from engine.events import Event, FlowActivated
+from engine.flow import Flow
+from streams.embedded.clock import MachineClock
+from streams.sessions import activated
+from streams.topics import T
+from streams.wire import FLOW, WATERMARK, watermark_of
+
+CONTROL = b""
+"""The key of control records: no session has the empty id."""
+
+
+class Active(NamedTuple):
+    """A partition's newest control record, applied or not; None where it has none."""
+
+    partition: int
+    body: FlowActivated | None
+
+
+async def first(
+    settings: KafkaSettings, flow: Flow, *, config: bytes, partitions: int
+) -> list[int]:
+    """Write the first control record of each partition that has no record; which those were."""
+    empty = [p for p in range(partitions) if await _is_empty(settings, p)]
+    await _write(settings, flow, config=config, partitions=empty)
+    return empty
+
+
+async def activate(
+    settings: KafkaSettings, flow: Flow, *, config: bytes, partitions: int
+) -> list[int]:
+    """Make this flow the active one in each partition where it is not; which those were.
+
+    Raises: Refused where a flow of this name and version is active whose code is another: workers
+    that have the one would have to step what the other decided.
+    """
+    active = [await newest(settings, partition) for partition in range(partitions)]
+    for partition, body in active:
+        if body is not None and _is_other_code(body, flow, config):
+            raise Refused(
+                f"partition {partition} runs {body.flow} with the same configuration, and here it "
+                f"is {flow.ref}: its code was changed, so give it another version"
+            )
+    missing = [p for p, body in active if body is None or body.flow != flow.ref]
+    await _write(settings, flow, config=config, partitions=missing)
+    return missing
+
+
+async def newest(settings: KafkaSettings, partition: int) -> Active:
+    """The newest control record of a partition: the applied one, or one that still waits."""
+    body: FlowActivated | None = None
+    applied = -1
+    async for batch in read_partition(settings, T.SESSIONS, partition):
+        for record in batch:
+            if record.key == FLOW and record.value is not None:
+                body = _body(record.value) or body
+            elif record.key == WATERMARK and record.value is not None:
+                applied = watermark_of(record.value).offset
+    async for batch in read_partition(settings, T.EVENTS, partition, start=applied + 1):
+        for record in batch:
+            if record.key == CONTROL:
+                body = _body(record.value or b"") or body
+    return Active(partition, body)
+
+
+async def _is_empty(settings: KafkaSettings, partition: int) -> bool:
+    async with aclosing(read_partition(settings, T.EVENTS, partition)) as batches:
+        async for _ in batches:
+            return False
+    return True
+
+
+def _is_other_code(active: FlowActivated, flow: Flow, config: bytes) -> bool:
+    ref = active.flow
+    same = (ref.name, ref.version) == (flow.ref.name, flow.ref.version)
+    return same and ref.digest != flow.ref.digest and bytes(active.config) == config
+
+
+async def _write(
+    settings: KafkaSettings, flow: Flow, *, config: bytes, partitions: list[int]
+) -> None:
+    if not partitions:
+        return
+    event = await _event(settings, flow, config)
+    producer = producer_of(settings)
+    with told("activate the flow"):
+        try:
+            await producer.start()
+            for partition in partitions:
+                await producer.send_and_wait(
+                    settings.named(T.EVENTS),
+                    value=codec.encode(event),
+                    key=CONTROL,
+                    partition=partition,
+                )
+        finally:
+            await producer.stop()
+
+
+async def _event(settings: KafkaSettings, flow: Flow, config: bytes) -> Event:
+    """The control record, at the log's time. Raises Unavailable where the clock is off."""
+    appender = Appender(settings, clock=MachineClock(), instance="activation")
+    try:
+        await appender.start()
+        if appender.fault:
+            raise Unavailable(appender.fault)
+        return activated(flow, config, at_ms=appender.now_ms())
+    finally:
+        await appender.stop()
+
+
+def _body(value: bytes) -> FlowActivated | None:
+    try:
+        body = codec.decode_event(value).body
+    except InvalidRecord:
+        return None  # the sessions role sets it aside
+    return body if isinstance(body, FlowActivated) else None
