@@ -14,7 +14,6 @@ from aiokafka import AIOKafkaProducer
 from adapters.kafka.clients import KafkaSettings, ended, producer_of, told
 from adapters.kafka.partitions import partition_of
 from adapters.kafka.records import Row
-from engine.errors import InvalidRecord
 
 
 class Transactions:
@@ -51,32 +50,5 @@ class Transactions:
         assert producer is not None, "begin first"
         with told(f"write as {self._id}"):
             async with producer.transaction():
-                await self._send(producer, rows)
-
-    async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Row]) -> None:
-        """One batch for each partition, not one future for each record: half the cost."""
-        now_ms = time.time_ns() // 1_000_000
-        batches: dict[tuple[str, int], Any] = {}
-        sent: list[asyncio.Future[Any]] = []
-        for row in rows:
-            topic = self._settings.named(row.topic)
-            partition = row.partition
-            if partition is None:
-                width = len(await producer.partitions_for(topic))
-                partition = partition_of(row.key, width)
-            to = (topic, partition)
-            batch = batches.get(to)
-            if batch is None or not _added(batch, row, now_ms):
-                if batch is not None:
-                    sent.append(await producer.send_batch(batch, topic, partition=partition))
-                batch = batches[to] = producer.create_batch()
-                if not _added(batch, row, now_ms):
-                    raise InvalidRecord(f"a record for {row.topic} is larger than a batch")
-        for (topic, partition), batch in batches.items():
-            sent.append(await producer.send_batch(batch, topic, partition=partition))
-        await asyncio.gather(*sent)
-
-
-def _added(batch: Any, row: Row, now_ms: int) -> bool:
-    added = batch.append(timestamp=now_ms, key=row.key, value=row.value, headers=list(row.headers))
-    return added is not None
+                sent = await send_batches(producer, self._settings, rows)
+                await asyncio.gather(*(one.place for one in sent))
