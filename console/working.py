@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from adapters.kafka.clients import KafkaSettings
 from console.http.app import Parts, make_app, make_probes
 from console.http.serve import Server
 from console.http.serve import config as server_config
@@ -21,7 +22,8 @@ from console.invocation import code_of
 from console.serving import bound_socket, calm_collector, url_of
 from engine.errors import EngineError, Unavailable
 from streams.cluster.assemble import Assembled, assemble_worker
-from streams.cluster.links import shared_token
+from streams.cluster.links import kafka_settings, shared_token
+from streams.cluster.promotion import require_none_open
 from streams.embedded.clock import wall_ms
 from streams.embedded.metrics import own_version
 from streams.host_state import HostState
@@ -109,7 +111,7 @@ async def work(
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     say(f"worker {', '.join(names)}: probes at {url_of(bound)}")
     stopped = asyncio.create_task(stop.wait())
-    connected = asyncio.create_task(_connected(assembled))
+    connected = asyncio.create_task(_connected(assembled, kafka_settings(settings)))
     await asyncio.wait([stopped, connected], return_when=asyncio.FIRST_COMPLETED)
     if not stop.is_set():
         connected.result()
@@ -128,11 +130,15 @@ async def work(
     os._exit(0)
 
 
-async def _connected(assembled: Assembled) -> None:
-    """The appender is the first to need the brokers; they may be down for as long as they like."""
+async def _connected(assembled: Assembled, kafka: KafkaSettings) -> None:
+    """The appender is the first to need the brokers; they may be down for as long as they like.
+
+    Raises Refused while an embedded log is being copied there.
+    """
     told = ""
     while True:
         try:
+            await require_none_open(kafka)
             return await assembled.appender.start()
         except Unavailable as error:
             if str(error) != told:

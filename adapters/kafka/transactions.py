@@ -5,14 +5,12 @@ that an earlier one still writes is taken. What that one left open is settled by
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
+from adapters.kafka.batches import send_batches
 from adapters.kafka.clients import KafkaSettings, ended, producer_of, told
-from adapters.kafka.partitions import partition_of
 from adapters.kafka.records import Row
 
 
