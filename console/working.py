@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from adapters.kafka.clients import KafkaSettings
 from console.http.app import Parts, make_app, make_probes
 from console.http.serve import Server
 from console.http.serve import config as server_config
@@ -111,7 +110,7 @@ async def work(
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     say(f"worker {', '.join(names)}: probes at {url_of(bound)}")
     stopped = asyncio.create_task(stop.wait())
-    connected = asyncio.create_task(_connected(assembled, kafka_settings(settings)))
+    connected = asyncio.create_task(_connected(settings, assembled, names))
     await asyncio.wait([stopped, connected], return_when=asyncio.FIRST_COMPLETED)
     if not stop.is_set():
         connected.result()
@@ -130,15 +129,17 @@ async def work(
     os._exit(0)
 
 
-async def _connected(assembled: Assembled, kafka: KafkaSettings) -> None:
+async def _connected(settings: Settings, assembled: Assembled, names: Sequence[str]) -> None:
     """The appender is the first to need the brokers; they may be down for as long as they like.
 
-    Raises Refused while an embedded log is being copied there.
+    Raises Refused while an embedded log is being copied there; the role sessions sees that itself,
+    in the rows of its partitions.
     """
     told = ""
     while True:
         try:
-            await require_none_open(kafka)
+            if set(names) != {"sessions"}:
+                await require_none_open(kafka_settings(settings))
             return await assembled.appender.start()
         except Unavailable as error:
             if str(error) != told:

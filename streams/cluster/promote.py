@@ -63,6 +63,9 @@ class Pages(NamedTuple):
     letters: int = 100
 
 
+USUAL = Pages()
+
+
 class Progress(NamedTuple):
     """How far the copy is in one of its phases."""
 
@@ -80,7 +83,7 @@ class Job:
     source: SqliteExport
     actor: str
     said: Callable[[Progress], None] = lambda progress: None
-    pages: Pages = Pages()
+    pages: Pages = USUAL
 
 
 class Promoted(NamedTuple):
