@@ -396,7 +396,7 @@ async def test_events_that_are_not_applied_are_refused(
         )
         batch.append([said.append], at_ms=1)
     log.close()
-    with pytest.raises(Refused, match="1 events of .* are not applied yet"):
+    with pytest.raises(Refused, match=r"1 events of .* are not applied yet"):
         await promoted(settings, data / LOG_FILE)
 
 
