@@ -40,6 +40,7 @@ from tests.kafka_tests.promoting import promoted
 WITHIN_S = 60
 COPIED = [t.name for t in TOPICS if t.name not in (T.AUDIT, T.WORKERS, T.FRAMES)]
 MANY = 1_000_000
+REQUESTS = 5 + 5  # of web chat, and of the other channel
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ async def test_everything_of_a_log_stands_where_a_cluster_looks_for_it(
 ) -> None:
     settings = await installed(broker.bootstrap, prefix)
     done = await promoted(settings, data / LOG_FILE)
-    assert (done.resumed, done.requests) == (False, 5 + 3)
+    assert (done.resumed, done.requests) == (False, REQUESTS)
     await _events_stand_in_order(settings, log)
     rows = newest(await everything(settings, T.SESSIONS))
     shown = [wire.shown_of(r.value) for r in await everything(settings, T.OUTBOX)]
@@ -185,7 +186,7 @@ async def test_sessions_go_on_as_the_embedded_engine_would_have_gone_on(
     await promoted(settings, data / LOG_FILE)
     before = sessions_of(log)
     waiting = [k for k, v in before.items() if _awaits(codec.decode_session(v))]
-    assert len(waiting) == 8
+    assert len(waiting) == REQUESTS
     env = processes.environment(settings, tmp_path, instance="all-0")
     command = [*processes.sessions_command(), "--role", "model"]
     ways = embedded_logs.routes(data_dir.keys(data))
@@ -213,7 +214,7 @@ async def test_sessions_go_on_as_the_embedded_engine_would_have_gone_on(
     after = {k.decode(): r.value or b"" for k, r in rows.items() if not k.startswith(b"#")}
     assert after == await _folded(settings)
     more = [k for k, v in before.items() if after[k] != v]
-    assert len(more) == len(people) + 3  # those of the other channel whose request is answered
+    assert len(more) == len(people) + 5  # those of the other channel whose request is answered
     numbers: dict[str, list[int]] = defaultdict(list)
     for record in await everything(settings, T.OUTBOX):
         if isinstance(said := wire.shown_of(record.value), wire.Said):
@@ -430,7 +431,7 @@ def test_the_command_looks_first_copies_once_and_a_message_is_traced_with_its_ol
     code, said = asked("promote", "--json")
     assert code == 0, said
     told = json.loads(said)
-    assert (told["copied"], told["resumed"], told["requests"]) == (True, False, 8)
+    assert (told["copied"], told["resumed"], told["requests"]) == (True, False, REQUESTS)
     assert told["events"] == log.head(0)
     code, said = asked("promote")
     assert (code, "all of it" in said) == (1, True), said
