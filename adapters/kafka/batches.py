@@ -25,7 +25,7 @@ class Sent(NamedTuple):
 
 
 async def send_batches(
-    producer: AIOKafkaProducer, settings: KafkaSettings, rows: Sequence[Row]
+    producer: AIOKafkaProducer, rows: Sequence[Row], *, settings: KafkaSettings
 ) -> list[Sent]:
     """Send these; of each partition in order. Raises InvalidRecord where one is too large."""
     now_ms = time.time_ns() // 1_000_000

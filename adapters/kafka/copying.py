@@ -47,7 +47,7 @@ class Copier:
         """
         assert self._producer is not None, "start it first"
         with told(f"copy to {self._topic}"):
-            for sent in await send_batches(self._producer, self._settings, rows):
+            for sent in await send_batches(self._producer, rows, settings=self._settings):
                 place = await sent.place
                 if place.offset != at[sent.partition]:
                     raise Refused(

@@ -48,5 +48,5 @@ class Transactions:
         assert producer is not None, "begin first"
         with told(f"write as {self._id}"):
             async with producer.transaction():
-                sent = await send_batches(producer, self._settings, rows)
+                sent = await send_batches(producer, rows, settings=self._settings)
                 await asyncio.gather(*(one.place for one in sent))

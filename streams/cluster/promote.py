@@ -321,7 +321,7 @@ class _Copy:
 
         def since_ms(session: Session) -> int | None:
             person = in_a_persons_hands(flow, session.state)
-            return handed_over_ms(store, flow, session) if person else None
+            return handed_over_ms(store, session, flow=flow) if person else None
 
         made = promoted_rows.SessionRows(
             outbox=OUTBOX_CHANNELS,

@@ -110,7 +110,7 @@ class EmbeddedHost:
         found = self._pipeline.recover(flow, config, now_ms=now_ms, standing=standing)
         replaced = found.replaced
         for session in found.handed_over:
-            self._handed_over.put(session, since_ms=handed_over_ms(self._store, flow, session))
+            self._handed_over.put(session, since_ms=handed_over_ms(self._store, session, flow=flow))
         if replaced is not None:
             if (replaced.name, replaced.version) == (flow.ref.name, flow.ref.version):
                 log.info("settings changed: conversations go on with them")

@@ -34,7 +34,7 @@ def pending_requests(store: Store, session: Session) -> list[RunnerRequest]:
     return [expand(session, effect) for effect in found.values()]
 
 
-def handed_over_ms(store: Store, flow: Flow, session: Session) -> int:
+def handed_over_ms(store: Store, session: Session, *, flow: Flow) -> int:
     """When a session that is in a person's hands came there; roughly, if that is long ago."""
     after, limit = session.seq - HANDED_OVER_BACK, HANDED_OVER_BACK
     rows = store.steps(session.id, after_seq=after, limit=limit)
