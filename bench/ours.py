@@ -105,7 +105,9 @@ async def embedded(directory: Path) -> AsyncIterator[tuple[InProcess, EmbeddedHo
     pipeline = Pipeline(
         store,
         egress=Egress(
-            {(channel.kind, channel.account): Account(idempotent=True)}, jitter=random.random
+            {(channel.kind, channel.account): Account(idempotent=True)},
+            delivery=store.delivery,
+            jitter=random.random,
         ),
         build=lambda body: registry.build(body.flow, bytes(body.config)),
         outbox=frozenset(),

@@ -20,7 +20,7 @@ from statistics import median
 
 from adapters.logs.sqlite import SqliteLog
 from bench.load import REPLY, fresh, text
-from console.serving import calm_collector
+from console.listening import calm_collector
 from engine import codec
 from engine.effects import ModelRequest
 from engine.events import ModelReplied
@@ -51,7 +51,9 @@ class Conversations:
         account = Account(idempotent=True)
         self.pipeline = Pipeline(
             self.store,
-            egress=Egress({("bench", "bench"): account}, jitter=random.random),
+            egress=Egress(
+                {("bench", "bench"): account}, delivery=self.store.delivery, jitter=random.random
+            ),
             build=lambda body: registry.build(body.flow, bytes(body.config)),
             outbox=frozenset(),
             stepping=lambda event_id: None,

@@ -4,6 +4,7 @@ Reads the machine and the settings; what it never does: change anything (the dat
 by `run`), or load a model.
 """
 
+import asyncio
 import importlib.util
 import os
 import shutil
@@ -61,6 +62,7 @@ def check_all(
     findings.append(_ok("settings", str(settings.directory or "defaults and environment")))
     findings += [_warn("settings", warning, "") for warning in settings.warnings]
     findings += [check_data_dir(settings.server.data_dir), check_port(settings)]
+    findings += check_kafka(settings)
     return [*findings, *check_model(settings), check_skills(settings)]
 
 
@@ -131,6 +133,24 @@ def _taken(settings: Settings, why: str) -> Finding:
         found = f"{server.bind}: the assistant of another data directory is running there"
         return _fail("address", found, fix)
     return _ok("address", f"{server.bind}: the assistant is running there")
+
+
+def check_kafka(settings: Settings) -> list[Finding]:
+    """The brokers answer, and the topics are as they must be; nothing without a cluster."""
+    if not settings.on_cluster:
+        return []
+    from streams.cluster import topic_table
+    from streams.cluster.links import kafka_settings
+
+    brokers = ", ".join(settings.kafka.brokers)
+    try:
+        found = asyncio.run(topic_table.compared(kafka_settings(settings), settings.kafka))
+    except EngineError as error:
+        return [_fail("Kafka", f"{brokers}: {error}", "see the settings kafka.* and the brokers")]
+    if found:
+        fix = "`ai-assistant topics create` makes those that are not there; correct the others"
+        return [_fail("Kafka", "; ".join(map(str, found)), fix)]
+    return [_ok("Kafka", f"{brokers}, and all topics are as they must be")]
 
 
 def check_model(settings: Settings) -> list[Finding]:

@@ -20,7 +20,6 @@ from engine.errors import InvalidRecord
 from engine.events import Address
 from engine.ids import session_of
 from engine.ports import DeadLetter, Delivery, Line, LogRecord, StepRow
-from engine.session import StepRecord
 from streams import wire
 from streams.topics import HOUR_MS, T
 
@@ -53,7 +52,11 @@ class ClusterRecords:
         self._partitions = partitions
         self._runner = asyncio.Runner()
         self._looker = Looker(settings)
-        self._run(self._looker.__aenter__())
+        try:
+            self._run(self._looker.__aenter__())
+        except BaseException:
+            self._runner.close()
+            raise
         self._scan = Scan(self._looker)
         self._known: dict[str, Known] = {}
         self._listed: dict[str, bytes] | None = None
@@ -240,8 +243,8 @@ class ClusterRecords:
                 all_found=lambda found: False,
                 most=SCANNED_MAX // self._partitions,
             ):
-                step = codec.decode_step(record.value or b"")
-                ids = [step.event_id, *_replies(step)]
+                event_id = dict(record.headers).get("event", b"").decode()
+                ids = [event_id, *_replies(record.value or b"")]
                 found += [one for one in ids if one.endswith(tail.decode())]
         return list(dict.fromkeys(found))
 
@@ -284,8 +287,13 @@ def _by_id(records: list[LogRecord]) -> dict[str, LogRecord]:
     return found
 
 
-def _replies(step: StepRecord) -> list[str]:
-    return [e.body.reply_id for e in step.effects if isinstance(e.body, SendMessage | CloseReply)]
+def _replies(step: bytes) -> list[str]:
+    """The replies that a step ended; none of a record that cannot be read."""
+    try:
+        effects = codec.decode_step(step).effects
+    except InvalidRecord:
+        return []
+    return [e.body.reply_id for e in effects if isinstance(e.body, SendMessage | CloseReply)]
 
 
 def _causes(known: Known) -> dict[str, tuple[str, int]]:
@@ -293,7 +301,7 @@ def _causes(known: Known) -> dict[str, tuple[str, int]]:
     return {
         reply_id: (row.event_id, known.stepped_ms[row.seq])
         for row in known.steps
-        for reply_id in _replies(codec.decode_step(row.value))
+        for reply_id in _replies(row.value)
     }
 
 

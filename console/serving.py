@@ -5,7 +5,6 @@ commands that need an engine for a moment (`chat --once`) use `running` directly
 """
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -20,7 +19,8 @@ from console.checkup import Verdict, check_model
 from console.http.app import Parts, make_app
 from console.http.serve import Server
 from console.http.serve import config as server_config
-from engine.errors import Refused, Unavailable
+from console.listening import bound_socket, calm_collector, url_of
+from engine.errors import Unavailable
 from streams.embedded.assemble import Embedded, assemble
 from streams.embedded.parent import parent_is_gone
 from streams.settings import Settings, operator_token
@@ -28,9 +28,6 @@ from streams.settings import Settings, operator_token
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-BACKLOG = 1_024
-"""Connections that wait to be taken: a page reconnects by itself after a restart, all at once."""
 
 START_PAUSES_S = (0.5, 1.0, 2.0, *[5.0] * 23)
 """Between two tries to start where something outside is not there, a full disk for one: that clears
@@ -141,17 +138,6 @@ async def _patiently(start: Callable[[], Awaitable[T]], *, stop: asyncio.Event) 
         ) from error
 
 
-def calm_collector() -> None:
-    """Let the garbage collector look less often: nearly all that a turn makes has no cycles.
-
-    By default it runs every 700 objects, over and over through all that was ever imported; that was
-    a tenth of a turn. Process-wide, so only a process that is an engine does it.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-
-
 def _server(settings: Settings, engine: Embedded) -> Server:
     app = make_app(
         Parts(
@@ -164,33 +150,6 @@ def _server(settings: Settings, engine: Embedded) -> Server:
     )
     bind = settings.server
     return Server(server_config(app, host=bind.host, port=bind.port, drain_s=round(bind.drain_s)))
-
-
-def bound_socket(settings: Settings) -> socket.socket:
-    """The listening socket. Raises Refused where the address is in use or not this machine's."""
-    bind = settings.server
-    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
-    # With the protocol named: asyncio switches Nagle's algorithm off only where it sees TCP, and
-    # with it on each answer of a quiet conversation waits 40 ms for an acknowledgement.
-    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        made.bind((bind.host, bind.port))
-        made.listen(BACKLOG)
-    except OSError as error:
-        made.close()
-        raise Refused(
-            f"nothing can listen at {bind.bind}: {error.strerror or error}; "
-            "take another, such as AI_ASSISTANT_SERVER__BIND=127.0.0.1:8081 make run "
-            "(the setting server.bind)"
-        ) from None
-    return made
-
-
-def url_of(bound: socket.socket) -> str:
-    """Where somebody on this machine finds what listens there."""
-    host, port = bound.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _look_at_the_model(settings: Settings) -> None:

@@ -19,6 +19,7 @@ from engine.events import Event, MessageReceived, Redriven, message_id
 from engine.ids import session_of
 from engine.ports import DeadLetter, Delivery, LogRecord
 from engine.session import Pending, Session
+from streams.ingress import redriven_id
 
 STEPS_MAX = 200
 """Steps after the message that are looked at: far more than a turn has."""
@@ -94,7 +95,7 @@ def trace(log: Records, event_id: str) -> Trace:
     if log.step_of(event.id) is None:
         letter = _letter_of(log, record)
         hops += _hops_of_letter(log, letter, event)
-        if (again := _taken_again(log, event)) is not None:
+        if (again := _taken_again(log, event, letter)) is not None:
             event, record = again
             text = describe_event(event)
             hops.append(Hop(what="redriven", at_ms=record.appended_ms, text=text, id=event.id))
@@ -151,11 +152,15 @@ def _hops_of_letter(log: Records, letter: DeadLetter | None, event: Event) -> li
     return hops
 
 
-def _taken_again(log: Records, event: Event) -> tuple[Event, LogRecord] | None:
-    """The last event by which a person had this message taken again, and its record."""
+def _taken_again(
+    log: Records, event: Event, letter: DeadLetter | None
+) -> tuple[Event, LogRecord] | None:
+    """The last event by which a person had this message or wake-up taken again, and its record."""
+    wake_up = "" if letter is None else redriven_id(letter)
     for record in reversed(log.history(event.session_id)):
         found = codec.decode_event(record.value)
-        if isinstance(found.body, Redriven) and found.body.of == event.id:
+        is_message = isinstance(found.body, Redriven) and found.body.of == event.id
+        if is_message or found.id == wake_up:
             return found, record
     return None
 

@@ -118,8 +118,8 @@ def way_back(letter: DeadLetter, event: Event | None) -> str:
     """How what was set aside is taken again, if it can be. `event` None: it cannot be read."""
     if letter.redriven_ms is not None:
         return f"taken again at {when(letter.redriven_ms)}"
-    if event is None or not isinstance(event.body, MessageReceived | Redriven):
-        return "it cannot be taken again: only a message that can be read is"
+    if event is None or not isinstance(event.body, MessageReceived | Redriven | ClockReached):
+        return "it cannot be taken again: only a message or a wake-up that can be read is"
     number = letter_number(letter)
     return f"never stepped; `ai-assistant dead-letters redrive {number}` brings it back"
 

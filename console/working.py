@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
+from starlette.types import ASGIApp
 
-from console.http.app import Parts, make_app, make_probes
+from console.http.probes import make_probes
 from console.http.serve import Server
 from console.http.serve import config as server_config
 from console.invocation import code_of
-from console.serving import bound_socket, calm_collector, url_of
+from console.listening import bound_socket, calm_collector, url_of
 from engine.errors import EngineError, Unavailable
+from streams.cluster import topic_table
 from streams.cluster.assemble import Assembled, assemble_worker
 from streams.cluster.links import kafka_settings, shared_token
 from streams.cluster.promotion import require_none_open
@@ -132,14 +134,16 @@ async def work(
 async def _connected(settings: Settings, assembled: Assembled, names: Sequence[str]) -> None:
     """The appender is the first to need the brokers; they may be down for as long as they like.
 
-    Raises Refused while an embedded log is being copied there; the role sessions sees that itself,
-    in the rows of its partitions.
+    Raises Refused where the topics are not as they must be, or while an embedded log is being
+    copied there; the role sessions sees that itself, in the rows of its partitions.
     """
     told = ""
     while True:
         try:
+            kafka = kafka_settings(settings)
+            await topic_table.require(kafka, settings.kafka)
             if set(names) != {"sessions"}:
-                await require_none_open(kafka_settings(settings))
+                await require_none_open(kafka)
             return await assembled.appender.start()
         except Unavailable as error:
             if str(error) != told:
@@ -150,9 +154,19 @@ async def _connected(settings: Settings, assembled: Assembled, names: Sequence[s
 
 def _server(settings: Settings, assembled: Assembled, worker: Worker) -> Server:
     gateway = assembled.gateway
+    app: ASGIApp
     if gateway is None:
-        app = make_probes(worker.state, alive=worker.alive, registry=assembled.registry)
+        token = settings.operators.token
+        app = make_probes(
+            worker.state,
+            alive=worker.alive,
+            registry=assembled.registry,
+            token="" if token is None else token.reveal(),
+        )
     else:
+        # Only here: a worker without pages starts without them, and so sooner.
+        from console.http.app import Parts, make_app
+
         app = make_app(
             Parts(
                 host=gateway.gateway,

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from engine import codec
 from engine.effects import CloseReply, SendMessage, Withdraw
+from engine.errors import NoReceipt, Refused, Unavailable
 from engine.events import Event, ReplyUndelivered
 from engine.ids import derive
 from engine.limits import MARK_TO_CALL_MAX_MS
@@ -42,17 +43,31 @@ class Account(NamedTuple):
     limiter: Limiter | None = None
 
 
+class Called(NamedTuple):
+    """What a channel's call came to; None: egress did not let it be made."""
+
+    reply_id: str
+    outcome: Receipt | Refused | Unavailable | None
+
+
 UNKNOWN_ACCOUNT = Account(idempotent=False)
 """Of a delivery whose account is not configured any more."""
 
 
 class Egress:
-    """The egress hop, by (channel, account). `jitter` gives numbers in [0, 1)."""
+    """The egress hop, by (channel, account). `jitter` gives numbers in [0, 1).
+
+    `delivery`: of the deliveries port; a frame of a reply that has one is late.
+    """
 
     def __init__(
-        self, accounts: Mapping[tuple[str, str], Account], *, jitter: Callable[[], float]
+        self,
+        accounts: Mapping[tuple[str, str], Account],
+        *,
+        delivery: Callable[[str], Delivery | None],
+        jitter: Callable[[], float],
     ) -> None:
-        self.open_replies = OpenReplies()
+        self.open_replies = OpenReplies(lambda reply_id: delivery(reply_id) is not None)
         self._accounts = accounts
         self._jitter = jitter
         self._forget()
@@ -177,6 +192,26 @@ class Egress:
         if account.limiter is not None:
             account.limiter.called(reply_id, now_ms)
         return True
+
+    def came(self, call: Called, *, now_ms: int) -> tuple[Delivery, Append | None] | None:
+        """What a call came to: the delivery to make durable, and the event that tells of it."""
+        delivery: Delivery | None
+        reply_id, outcome = call
+        match outcome:
+            case Receipt():
+                delivery = self.sent(reply_id, outcome, now_ms=now_ms)
+            case None:
+                delivery = self.uncalled(reply_id, now_ms=now_ms)
+            case NoReceipt():
+                return self.unknown(reply_id, str(outcome), now_ms=now_ms)
+            case Unavailable():
+                pause_ms = outcome.retry_after_ms
+                return self.unavailable(
+                    reply_id, str(outcome), now_ms=now_ms, retry_after_ms=pause_ms
+                )
+            case Refused():
+                return self.refused(reply_id, str(outcome), now_ms=now_ms)
+        return None if delivery is None else (delivery, None)
 
     def uncalled(self, reply_id: str, *, now_ms: int) -> Delivery | None:
         """Its call was not made: it is marked anew, and that was no attempt."""

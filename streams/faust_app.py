@@ -14,13 +14,14 @@ Not used, since each loses or misplaces events: `exactly_once`, `take`, tables, 
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
+from typing import Any, Protocol
 
 import faust
 import faust.app.base
@@ -209,8 +210,11 @@ class Members:
     def lag(self) -> dict[int, int]:
         """How many events of each partition are not applied yet, as far as was fetched."""
         found: dict[int, int] = {}
+        ours = self._app.consumer.assignment() if self.assigned_once else set()
         for number, worker in self.workers.items():
-            end = self._app.consumer.highwater(TP(self._topic, number)) or 0
+            at = TP(self._topic, number)
+            # One that moves away has its worker still, and nobody here knows its end any more.
+            end = (self._app.consumer.highwater(at) if at in ours else None) or 0
             found[number] = max(0, end - worker.partition.watermark - 1)
         return found
 
@@ -243,6 +247,38 @@ class Members:
         die(error)
 
 
+class Heard(Protocol):
+    """What is told of the group and of Faust's commits."""
+
+    def rebalanced(self, took_s: float) -> None: ...
+    def offsets_committed(self, took_s: float) -> None: ...
+
+
+class Sensor(faust.Sensor):
+    """Faust's own counts go to ours. It would count batches as events: those are counted where they
+    are stepped."""
+
+    def __init__(self, heard: Heard) -> None:
+        super().__init__()
+        self._heard = heard
+
+    def on_rebalance_start(self, app: Any) -> dict[str, float]:
+        """Our partitions are to be given out anew."""
+        return {"began_s": time.monotonic()}
+
+    def on_rebalance_end(self, app: Any, state: Any) -> None:
+        """They are, and what we had in hand is settled."""
+        self._heard.rebalanced(time.monotonic() - state["began_s"])
+
+    def on_commit_initiated(self, consumer: Any) -> float:
+        """Offsets are being committed."""
+        return time.monotonic()
+
+    def on_commit_completed(self, consumer: Any, state: Any) -> None:
+        """They are."""
+        self._heard.offsets_committed(time.monotonic() - state)
+
+
 class Boot(faust.app.base.BootStrategy):
     """Faust's web server would serve to anyone; `faust worker` turns it on by default."""
 
@@ -256,7 +292,11 @@ class App(faust.App):
 
 
 def sessions_app(
-    kafka: KafkaSettings, *, instance: str, make: Callable[[int, Members], PartitionWorker]
+    kafka: KafkaSettings,
+    *,
+    instance: str,
+    make: Callable[[int, Members], PartitionWorker],
+    heard: Heard,
 ) -> tuple[faust.App, Members]:
     """The app of one sessions process. `instance`: its name in the group over restarts, if any.
 
@@ -285,6 +325,7 @@ def sessions_app(
         topic_disable_leader=True,
         web_enabled=False,
     )
+    app.sensors.add(Sensor(heard))
     app.transport = Transport(app.conf.broker_consumer, app)
     events = app.topic(topic, schema=Batches(key_type=bytes, value_type=bytes))
     members = Members(app, topic, make=make)

@@ -17,6 +17,7 @@ from engine.errors import InvalidRecord, Refused
 from engine.events import (
     Address,
     Body,
+    ClockReached,
     Event,
     FeedbackGiven,
     HandedBack,
@@ -175,20 +176,24 @@ def operator_said(
     text = _bounded(text, "text", MESSAGE_TEXT_BYTES_MAX)
     if not text:
         raise Refused("the answer has no text: write something")
-    body = OperatorSaid(text=text, operator=cleaned(operator)[:ID_CHARS_MAX])
+    body = OperatorSaid(text=text, operator=_name(operator))
     return _asked(session_id, "operator", request_id, body=body, source="operator", now_ms=now_ms)
 
 
 def handed_back(session_id: str, *, operator: str, request_id: str, now_ms: int) -> Taken:
     """An operator gives the dialog back to the bot."""
-    body = HandedBack(operator=cleaned(operator)[:ID_CHARS_MAX])
+    body = HandedBack(operator=_name(operator))
     return _asked(session_id, "hand-back", request_id, body=body, source="operator", now_ms=now_ms)
 
 
-def redriven(letter: DeadLetter, *, operator: str, now_ms: int) -> Taken:
-    """A dead letter's message, to be taken again whatever its age. Raises Refused.
+def redriven_id(letter: DeadLetter) -> str:
+    """The event by which a dead letter is taken again: asked for twice at once, it is one event."""
+    return derive(letter.session_id, "redriven", letter.partition, letter.offset)
 
-    The event's id comes from the letter: asked for twice at once, it is still taken once.
+
+def redriven(letter: DeadLetter, *, operator: str, now_ms: int) -> Taken:
+    """A dead letter's message, to be taken again whatever its age, or its wake-up of a session, at
+    once. Raises Refused.
     """
     number = f"dead letter {letter.partition}:{letter.offset}"
     if letter.redriven_ms is not None:
@@ -197,16 +202,20 @@ def redriven(letter: DeadLetter, *, operator: str, now_ms: int) -> Taken:
         event = codec.decode_event(letter.value)
     except InvalidRecord as error:
         raise Refused(f"{number} cannot be read, and so not be taken again: {error}") from None
-    if not isinstance(event.body, MessageReceived | Redriven):
-        raise Refused(f"{number} is a {event.type}: only a message can be taken again")
-    message = event.body.message if isinstance(event.body, Redriven) else event.body
-    body = Redriven(
-        of=event.body.of if isinstance(event.body, Redriven) else event.id,
-        message=message,
-        operator=cleaned(operator)[:ID_CHARS_MAX],
-    )
+    body: Redriven | ClockReached
+    match event.body:
+        case ClockReached():
+            body = event.body
+        case MessageReceived():
+            body = Redriven(of=event.id, message=event.body, operator=_name(operator))
+        case Redriven(of=of, message=message):
+            body = Redriven(of=of, message=message, operator=_name(operator))
+        case _:
+            raise Refused(
+                f"{number} is a {event.type}: only a message or a wake-up can be taken again"
+            )
     again = Event(
-        id=derive(event.session_id, "redriven", letter.partition, letter.offset),
+        id=redriven_id(letter),
         session_id=event.session_id,
         at_ms=now_ms,
         source="operator",
@@ -219,6 +228,10 @@ def _asked(session_id: str, kind: str, key: str, *, body: Body, source: str, now
     event_id = derive(session_id, kind, key)
     event = Event(id=event_id, session_id=session_id, at_ms=now_ms, source=source, body=body)
     return Taken(_append(event))
+
+
+def _name(operator: str) -> str:
+    return cleaned(operator)[:ID_CHARS_MAX]
 
 
 def _check_id(field: str, value: str) -> None:

@@ -4,20 +4,28 @@ Beside `streams.egress`: frames of the runners come in, the latest of each reply
 look. In memory only; it survives a failed commit, which takes nothing back that a person has seen.
 Only the session opens and closes replies: a frame of a closed one is dropped here. A reply that a
 batch closes is closed for good once that batch is durable, and open again where it is rolled back.
+
+Whether a process before this one closed a reply is asked once, at the reply's first frame, since
+from then on this process closes it.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from engine.ports import Frame
 
 CLOSED_KEPT_MAX = 10_000
-"""Reply ids remembered as closed, so that a late frame of one of them is dropped."""
+"""Reply ids remembered as closed, so that a late frame of one of them costs no look-up."""
 
 
 class OpenReplies:
-    """The frames of one host's open replies, by session."""
+    """The frames of one host's open replies, by session.
 
-    def __init__(self) -> None:
+    `ended`: whether a reply ended before, as far as that is durable. It may block.
+    """
+
+    def __init__(self, ended: Callable[[str], bool]) -> None:
+        self._ended = ended
         self._frames: dict[str, dict[str, Frame]] = {}
         self._closing: dict[str, str] = {}  # reply -> session, of the batch that is being committed
         self._closed: OrderedDict[str, None] = OrderedDict()
@@ -26,11 +34,13 @@ class OpenReplies:
         """Whether the frame is to be shown: its reply is open, and it is the newest of it."""
         if frame.reply_id in self._closed or frame.reply_id in self._closing:
             return False
-        frames = self._frames.setdefault(frame.session_id, {})
-        last = frames.get(frame.reply_id)
+        last = self._frames.get(frame.session_id, {}).get(frame.reply_id)
+        if last is None and self._ended(frame.reply_id):
+            self._remember(frame.reply_id)
+            return False
         if last is not None and (last.attempt, last.n) >= (frame.attempt, frame.n):
             return False
-        frames[frame.reply_id] = frame
+        self._frames.setdefault(frame.session_id, {})[frame.reply_id] = frame
         return True
 
     def frames(self, session_id: str) -> tuple[Frame, ...]:
@@ -50,11 +60,14 @@ class OpenReplies:
             frames.pop(reply_id, None)
             if not frames:
                 self._frames.pop(session_id, None)
-            self._closed[reply_id] = None
+            self._remember(reply_id)
         self._closing.clear()
-        while len(self._closed) > CLOSED_KEPT_MAX:
-            self._closed.popitem(last=False)
 
     def roll_back(self) -> None:
         """The batch that closed replies is not durable: they are open."""
         self._closing.clear()
+
+    def _remember(self, reply_id: str) -> None:
+        self._closed[reply_id] = None
+        if len(self._closed) > CLOSED_KEPT_MAX:
+            self._closed.popitem(last=False)

@@ -20,6 +20,9 @@ from streams.ingress import own_line
 from streams.sessions import Batch, Order
 from streams.wire import EXCUSED_MAX, Kept, Said, View
 
+OUTBOX_CHANNELS = frozenset({"webchat"})
+"""Channels whose lines are kept in the log: *sent* means that a line is durable there."""
+
 NOBODY = Kept(b"")
 """A session of which nothing was ever stepped."""
 

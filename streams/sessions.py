@@ -17,7 +17,7 @@ import msgspec
 from engine import codec
 from engine.effects import REQUESTS, Cancel, CloseReply, Effect, RunnerRequest, SendMessage
 from engine.errors import InvalidRecord
-from engine.events import Address, Event, FlowActivated, MessageReceived, Redriven
+from engine.events import Address, ClockReached, Event, FlowActivated, MessageReceived, Redriven
 from engine.flow import Flow
 from engine.ids import derive, reply_id
 from engine.ports import DeadLetter, LogRecord, SessionRow, StepRow
@@ -55,6 +55,7 @@ class Batch:
         "resolved",
         "stepped",
         "steps",
+        "unwoken",
         "watermark",
     )
 
@@ -67,6 +68,7 @@ class Batch:
         self.orders: list[Order] = []
         self.messages: list[tuple[int, Event]] = []  # that came for the first time: `_arrived`
         self.dead: list[DeadLetter] = []
+        self.unwoken: list[tuple[str, int]] = []  # wake-ups set aside: session, for which time
         self.dispositions: Counter[str] = Counter()
         self.effects: Counter[str] = Counter()
         self.errors = 0
@@ -151,6 +153,8 @@ class Sessions:
                 batch.dead.append(letter)
                 if event is not None:
                     self._excuse(batch, event)
+                    if isinstance(event.body, ClockReached):
+                        batch.unwoken.append((event.session_id, event.body.due_ms))
             batch.watermark = record.offset
         self._before_step("")
         return batch

@@ -6,7 +6,7 @@ found stays a plain test. It judges nothing.
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import assert_never
+from typing import Literal, assert_never
 
 import msgspec
 
@@ -25,6 +25,7 @@ from testkit.pure import PureWorld
 from testkit.script import Script
 from testkit.simulator import Simulator
 from testkit.stimuli import AnyStimulus
+from testkit.surroundings import PLAIN, Surroundings
 
 __all__ = ["Read", "from_chat", "head_of", "name_of", "to_chat"]
 
@@ -38,9 +39,17 @@ def name_of(user: int) -> str:
 
 
 def head_of(
-    flow: Flow, script: Script, *, world: str = "simulator", seed: int = 0, idempotent: bool = True
+    flow: Flow,
+    script: Script,
+    *,
+    world: str = "simulator",
+    seed: int = 0,
+    around: Surroundings = PLAIN,
 ) -> Head:
-    """The top of a file for this flow and these words; of the configuration, what is no default."""
+    """The top of a file for this flow and these words; of the configuration, what is no default.
+
+    `around`: lines are kept only by a platform that knows repeated replies.
+    """
     words = Words(
         says=tuple((name, tuple(texts)) for name, texts in script.says.items()),
         intents=tuple(script.intents.items()),
@@ -52,11 +61,19 @@ def head_of(
         flow=flow_name(flow),
         world="pure" if world == "pure" else "simulator",
         seed=seed,
-        platform="idempotent" if idempotent else "forgetful",
+        platform=_platform(around),
+        limit=around.limit,
+        flow_changes="yes" if around.changes_flow else "",
         users=tuple(name_of(user) for user in range(script.users)),
         config=_chosen(flow),
         words=words,
     )
+
+
+def _platform(around: Surroundings) -> Literal["idempotent", "forgetful", "web chat"]:
+    if not around.idempotent:
+        return "forgetful"
+    return "web chat" if around.outbox else "idempotent"
 
 
 def _chosen(flow: Flow) -> tuple[Setting, ...]:

@@ -25,6 +25,7 @@ from testkit.happening import rested
 from testkit.pure import PureWorld
 from testkit.script import Script
 from testkit.simulator import Simulator
+from testkit.surroundings import Surroundings, simulator
 from testkit.worlds import Evidence, Received, Wrote
 
 EVERYTHING = 1_000_000_000
@@ -34,9 +35,18 @@ def world_of(flow: Flow, script: Script, *, head: Head) -> Simulator | PureWorld
     """The world that the top of a file asks for."""
     seed = head.seed or 0
     if head.world == "simulator":
-        knows = head.platform != "forgetful"
-        return Simulator(flow, script=script, seed=seed, idempotent=knows)
+        return simulator(flow, script, seed=seed, around=around_of(head))
     return PureWorld(flow, script=script, seed=seed)
+
+
+def around_of(head: Head) -> Surroundings:
+    """What the top of a file says of the simulator."""
+    return Surroundings(
+        idempotent=head.platform != "forgetful",
+        limit=head.limit,
+        outbox=head.platform == "web chat",
+        changes_flow=head.flow_changes == "yes",
+    )
 
 
 def kind_of(request: RunnerRequest) -> lines.Kind:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -18,15 +19,16 @@ from engine import codec
 from engine.crash_points import CrashPoint
 from engine.effects import ModelRequest, RunnerRequest
 from engine.errors import Refused, Unavailable
-from engine.events import Outcome, message_id
+from engine.events import Outcome, Redriven
 from engine.flow import Flow
 from engine.session import Session
 from streams import ingress
+from streams.handed_over import in_a_persons_hands
 from streams.ingress import Taken
 from testkit import stimuli
+from testkit.embedded_deaths import Deaths, Died
 from testkit.embedded_parts import (
     Calls,
-    Died,
     FailingLog,
     ManualTime,
     PlatformChannel,
@@ -45,6 +47,7 @@ TRIES_MAX = 20
 QUIET_WITHIN_S = 30.0
 ROUNDS_MAX = 1_000
 WAKES_MAX = 1_000
+LINES_MAX = 1_000_000
 
 
 class EmbeddedWorld:
@@ -72,8 +75,10 @@ class EmbeddedWorld:
         self._platform = Platform(Random(seed), idempotent=idempotent)
         self._calls = Calls(self._began)
         self._seen: list[Seen] = []
-        self._armed: list[CrashPoint] = []
+        # Its chance is not the platform's: what the one decides changes nothing of the other.
+        self._deaths = Deaths(Random(seed), dies=self._dies)
         self._resting_ms = self._time.now_ms
+        self._broke_ms = self._time.now_ms  # the world's time after the last fault
         self._rested = False
         self._machine = Machine(self._time)
         self._path = directory / "world.db"
@@ -92,7 +97,7 @@ class EmbeddedWorld:
 
     def rest(self) -> None:
         """No more faults: all requests end well, time passes until nobody waits for an answer."""
-        self._armed.clear()
+        self._deaths.clear()
         self._disk.fails = False
         self._platform.moods.clear()
         self._resting_ms = self._process.host.now_ms()
@@ -107,10 +112,15 @@ class EmbeddedWorld:
             flows={str(self.flow.ref): self.flow},
             idempotent=self._platform.idempotent,
             limit=self._limit,
-            faults_end_ms=self._resting_ms if self._rested else None,
+            faults_end_ms=self._faults_end_ms() if self._rested else None,
             resting_ms=self._resting_ms if self._rested else None,
             rested_ms=self._process.host.now_ms() if self._rested else None,
+            lines=partial(self._process.store.lines, after=0, limit=LINES_MAX),
         )
+
+    def _faults_end_ms(self) -> int:
+        """Log time after the last fault or user message."""
+        return self._process.host.now_ms() - (self._time.now_ms - self._broke_ms)
 
     def close(self) -> None:
         """End the process and the loop."""
@@ -132,6 +142,8 @@ class EmbeddedWorld:
 
     async def _act(self, stimulus: AnyStimulus) -> None:
         self._time.advance(self._time.now_ms + 1)  # what is due now comes after what happens now
+        if not isinstance(stimulus, stimuli.QUIET):
+            self._broke_ms = self._time.now_ms
         match stimulus:
             case stimuli.Say():
                 message = self._scene.say(stimulus, now_ms=self._process.host.now_ms())
@@ -168,7 +180,7 @@ class EmbeddedWorld:
                 self._disk.fails = True
                 self._note("the next commit fails")
             case stimuli.Crash(point=point):
-                self._armed.append(point)
+                self._deaths.armed.append(point)
             case stimuli.Move():
                 self._note("restarted", new_owner=True)
                 await self._restart()
@@ -184,8 +196,16 @@ class EmbeddedWorld:
             now_ms = self._process.host.now_ms()
             taken, asked = self._scene.asked(what, session, seen=self._seen, now_ms=now_ms)
             self._seen.append(asked)
-            await self._submit(taken)
-            self._told(asked)
+            if await self._may_be_asked(session):
+                await self._submit(taken)
+                self._told(asked)
+            else:
+                self._told(asked, Rejected)
+
+    async def _may_be_asked(self, session: Session) -> bool:
+        """Operators find who is in their hands: the host has a door of its own for them."""
+        found = {one.session_id for one in await self._process.host.operator_sessions()}
+        return session.id in found or not in_a_persons_hands(self.flow, session.state)
 
     async def _redrive(self, i: int) -> None:
         letters = self._process.store.dead_letters()
@@ -196,14 +216,16 @@ class EmbeddedWorld:
             taken = ingress.redriven(letter, operator=OPERATOR, now_ms=now_ms)
         except Refused:  # at once: nothing was asked for
             return
+        again = codec.decode_event(taken.append.value)
         asked = Asked(
             at_ms=now_ms,
-            event_id=taken.append.event_id,
+            event_id=again.id,
             session_id=letter.session_id,
-            what="Redriven",
-            about=message_id(codec.decode_event(letter.value)),
+            what=again.type,
+            about=again.body.of if isinstance(again.body, Redriven) else "",
         )
         self._seen.append(asked)
+        self._deaths.from_outside.add(asked.event_id)
         await self._until_told(lambda: self._redriven(f"0:{letter.offset}"))
         self._told(asked)
 
@@ -211,8 +233,10 @@ class EmbeddedWorld:
         with suppress(Refused):  # it was taken by the try before, whose answer was lost
             await self._process.host.redrive(number, operator=OPERATOR)
 
-    def _told(self, asked: Asked) -> None:
-        self._seen.append(told(asked, Acknowledged, now_ms=self._process.host.now_ms()))
+    def _told(
+        self, asked: Asked, entry: type[Acknowledged] | type[Rejected] = Acknowledged
+    ) -> None:
+        self._seen.append(told(asked, entry, now_ms=self._process.host.now_ms()))
 
     async def _hand_over(self, message: Message) -> None:
         """The platform hands it over until it is told what became of it."""
@@ -233,7 +257,9 @@ class EmbeddedWorld:
 
     async def _submits(self, taken: Callable[[int], Taken]) -> None:
         host = self._process.host
-        await host.submit(taken(host.now_ms()))
+        one = taken(host.now_ms())
+        self._deaths.from_outside.add(one.append.event_id)
+        await host.submit(one)
 
     async def _until_told(self, tries: Callable[[], Awaitable[None]]) -> None:
         """Until it is durable: who was not told tries again, with a new process where one died."""
@@ -269,7 +295,8 @@ class EmbeddedWorld:
             effect_id = calls[frame.i % len(calls)].effect_id
             text, now_ms = outcomes.half(self._script, frame.variant), self._process.host.now_ms()
             self._seen.append(Said(at_ms=now_ms, effect_id=effect_id, text=text))
-            self._calls.shows[effect_id](text)
+            with suppress(Died):  # of the match in it: the process is replaced when all is quiet
+                self._calls.shows[effect_id](text)
 
     # ---- time --------------------------------------------------------------------------------
 
@@ -290,7 +317,10 @@ class EmbeddedWorld:
         await self._advance(until_ms)
 
     async def _advance(self, to_ms: int) -> None:
+        asleep = self._time.asleep
         self._time.advance(to_ms)
+        if self._time.asleep < asleep:  # what made the platform slow ends here
+            self._broke_ms = self._time.now_ms
         self._process.wake()
         await self._settle()
 
@@ -338,7 +368,10 @@ class EmbeddedWorld:
     # ---- processes ---------------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        """A process that cannot write its log ends, and its parent starts the next one."""
+        """A process that cannot write its log ends, and its parent starts the next one.
+
+        So does the parent of one that died while it began.
+        """
         while True:
             self._process = Process(
                 FailingLog(self._path, self._disk),
@@ -349,28 +382,40 @@ class EmbeddedWorld:
                 ingress=self._scene.ingress,
             )
             try:
-                await self._process.start(self._at)
+                await self._process.start(self._deaths)
                 return
-            except Unavailable:
-                await self._process.bury()
+            except (Unavailable, Died):
+                await self._forget()
 
     async def _restart(self) -> None:
+        before_ms = self._process.host.now_ms()
+        await self._forget()
+        await self._begin()
+        if (jumped_ms := self._process.host.now_ms() - before_ms) > 0:
+            self._note("the clock of the next process is ahead", lasted_ms=jumped_ms)
+
+    async def _forget(self) -> None:
         await self._process.bury()
         self._calls.pending.clear()
         self._time.forget()
-        await self._begin()
 
-    def _at(self, point: CrashPoint, things: int) -> None:
-        """Die here, if that is wanted. Raises Died."""
-        if things and point in self._armed:
-            self._armed.remove(point)
-            self._note("the process died", point=point.value, new_owner=True)
-            self._process.kill()
-            raise Died(point.value)
+    def _dies(self, point: CrashPoint) -> None:
+        self._broke_ms = self._time.now_ms
+        death = Fault(
+            at_ms=self._process.host.now_ms(),
+            what="the process died",
+            point=point.value,
+            standing=self._deaths.standing,
+            new_owner=True,
+        )
+        self._seen.append(death)
+        self._process.kill()
 
-    def _note(self, what: str, *, point: str = "", new_owner: bool = False) -> None:
+    def _note(self, what: str, *, new_owner: bool = False, lasted_ms: int = 0) -> None:
+        self._broke_ms = self._time.now_ms
         at_ms = self._process.host.now_ms()
-        self._seen.append(Fault(at_ms=at_ms, what=what, point=point, new_owner=new_owner))
+        fault = Fault(at_ms=at_ms, what=what, new_owner=new_owner, lasted_ms=lasted_ms)
+        self._seen.append(fault)
 
     def _began(self, request: RunnerRequest) -> None:
         self._seen.append(Began(at_ms=self._process.host.now_ms(), request=request))

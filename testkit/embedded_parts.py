@@ -8,11 +8,9 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from adapters.logs.sqlite import SqliteLog
 from adapters.logs.sqlite_batch import SqliteBatch
-from engine.crash_points import CrashPoint
 from engine.effects import IntentRequest, ModelRequest, RunnerRequest, SkillRequest
 from engine.errors import Refused, Unavailable
 from engine.events import FlowActivated, Outcome
@@ -27,6 +25,7 @@ from streams.embedded.pipeline import Pipeline
 from streams.embedded.store import last_at_ms
 from streams.ingress import Ingress
 from streams.limiter import Limiter
+from testkit.embedded_deaths import Deaths
 from testkit.scene import ACCOUNT, config_of
 from testkit.simulator.cluster import CHANNEL
 from testkit.simulator.machines import Disk, Machine, Time
@@ -34,16 +33,6 @@ from testkit.simulator.platform import Platform, reached
 from testkit.worlds import Called, Received, Seen, Shown
 
 CALLS_MAX = 1_000
-
-
-class Died(BaseException):
-    """The process is gone. No Exception: nothing inside it may catch this and go on."""
-
-
-class At(Protocol):
-    """Told how many things have come to which crash point."""
-
-    def __call__(self, point: CrashPoint, things: int) -> None: ...
 
 
 class FailingLog(SqliteLog):
@@ -217,6 +206,7 @@ class PlatformChannel:
             marked=durable is not None and durable.state == "sending",
             watermark=process.store.watermark(0),
             platform_ms=self._time.now_ms,
+            unsaid=answer.is_unsaid,
         )
         self._seen.append(called)
         if answer.took and answer.is_new:
@@ -274,10 +264,10 @@ class Process:
         accounts = {(channel.kind, channel.account): channel.account_of(clock.now_ms())}
         self.pipeline = Pipeline(
             self.store,
-            egress=Egress(accounts, jitter=lambda: 0.5),
+            egress=Egress(accounts, delivery=self.store.delivery, jitter=lambda: 0.5),
             build=self._build,
-            outbox=frozenset(),
-            stepping=lambda event_id: None,
+            outbox=frozenset({channel.kind}),
+            stepping=lambda event_id: self._deaths.stepping(event_id),
         )
         self._performers = Performers(
             now_ms=clock.now_ms,
@@ -301,10 +291,11 @@ class Process:
             raise Refused(f"flow {body.flow} is not in this world")
         return self._flow
 
-    async def start(self, at: At) -> None:
-        """Recover and begin."""
-        self.host.at = at
-        await self.host.start(self._flow, config_of(self._flow))
+    async def start(self, deaths: Deaths) -> None:
+        """Recover and begin. `deaths`: that the process before died, and what this one dies of."""
+        self._deaths = deaths
+        self.host.at = deaths.at
+        await self.host.start(self._flow, config_of(self._flow), standing=deaths.standing)
 
     def wake(self) -> None:
         """Time has passed: the host looks at its clock."""

@@ -18,8 +18,8 @@ from testkit.coverage import Coverage, Tally, rounded, tally_of
 from testkit.happening import COMES_TO_REST, NOTHING_IS_RAISED, let_happen, raised
 from testkit.laws import Violation
 from testkit.script import Script
-from testkit.simulator import Simulator
 from testkit.stimuli import FAULTS, AnyStimulus
+from testkit.surroundings import of_seed, simulator
 from testkit.worlds import Evidence, Wrote
 
 __all__ = ["NOTHING_IS_RAISED", "Run", "Search", "reduced", "run"]
@@ -47,9 +47,8 @@ class Run:
 
 
 def run(flow: Flow, script: Script, *, seed: int, stimuli: Sequence[AnyStimulus]) -> Run:
-    """Let it happen, come to rest, judge. One seed in three has a platform that does not recognise
-    a repeated reply."""
-    world = Simulator(flow, script=script, seed=seed, idempotent=seed % 3 != 0)
+    """Let it happen, come to rest, judge. What is around it comes of the seed."""
+    world = simulator(flow, script, seed=seed, around=of_seed(seed))
     evidence, found = let_happen(world, stimuli)
     if not found:
         try:

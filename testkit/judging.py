@@ -17,6 +17,7 @@ from testkit.predicates import Finding, Predicate, Told, judge
 from testkit.pure import PureWorld
 from testkit.script import Script
 from testkit.strategies import Plan
+from testkit.surroundings import simulator
 from testkit.worlds import Evidence, World
 
 Builder = Callable[[Flow, Script, Plan], World]
@@ -75,9 +76,7 @@ def _pure(flow: Flow, script: Script, plan: Plan) -> World:
 
 
 def _simulated(flow: Flow, script: Script, plan: Plan) -> World:
-    from testkit.simulator import Simulator
-
-    return Simulator(flow, script=script, seed=plan.seed, idempotent=plan.idempotent)
+    return simulator(flow, script, seed=plan.seed, around=plan.around)
 
 
 WORLDS: Mapping[str, Builder] = {"simulator": _simulated, "pure": _pure}

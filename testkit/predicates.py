@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
 
+from engine.ids import session_of
 from testkit.dialogs import Dialog, Message, UnknownState
 from testkit.worlds import Evidence, Fault
 
@@ -77,7 +78,8 @@ def _check(holds: object, mark: str, given: str) -> None:
 
 def within(seconds: float) -> Callable[[F], F]:
     """The method `(self, d, message)` must return True of each message at some moment within so
-    many seconds of log time, above 0; where something breaks meanwhile, they count from there.
+    many seconds of log time, above 0; where something of its partition breaks meanwhile, they count
+    from there.
 
     A message that came too late to be answered (expired) is not asked about, nor is one that was
     set aside as a dead letter.
@@ -119,21 +121,28 @@ def judge(
     predicates: Sequence[Predicate], evidence: Evidence, *, dialogs: Sequence[Dialog]
 ) -> Iterator[Finding]:
     """The first moment at which each predicate, bound, fails in each of the evidence's dialogs."""
-    faults = [
-        (seen.at_ms - seen.lasted_ms, seen.at_ms)
-        for seen in evidence.seen
-        if isinstance(seen, Fault)
-    ]
-    faults.sort()
+    faults = [seen for seen in evidence.seen if isinstance(seen, Fault)]
     for dialog in dialogs:
+        touched = _touched(dialog, faults)
         for predicate in predicates:
             found = (
                 _always(predicate, dialog)
                 if predicate.seconds is None
-                else _within(predicate, dialog, faults)
+                else _within(predicate, dialog, touched)
             )
             if found is not None:
                 yield found
+
+
+def _touched(dialog: Dialog, faults: Sequence[Fault]) -> list[Stretch]:
+    """When something was broken where the dialog is; what broke elsewhere excuses nothing here."""
+    here = [
+        fault
+        for fault in faults
+        if fault.partition == dialog.partition
+        and (not fault.effect or session_of(fault.effect) == dialog.session_id)
+    ]
+    return sorted((fault.at_ms - fault.lasted_ms, fault.at_ms) for fault in here)
 
 
 def _always(predicate: Predicate, dialog: Dialog) -> Finding | None:

@@ -45,7 +45,6 @@ from testkit.worlds import (
 
 ROUNDS_MAX = 1_000
 """Of coming to rest: a dialog that still has work then never rests."""
-QUIET = (stimuli.Wait, stimuli.Outcome, stimuli.Frame)
 
 
 class PureWorld:
@@ -63,7 +62,9 @@ class PureWorld:
         self._ended: list[RunnerRequest] = []
         self._runners = Runners("all", calls_max=1_000_000)
         account = Account(idempotent=True)
-        self._egress = Egress({(CHANNEL, ACCOUNT): account}, jitter=lambda: 0.5)
+        self._egress = Egress(
+            {(CHANNEL, ACCOUNT): account}, delivery=self._log.delivery, jitter=lambda: 0.5
+        )
         self._deadlines = Deadlines()
         self._seen: list[Seen] = []
         self._last_ms = self.now_ms
@@ -78,7 +79,7 @@ class PureWorld:
         """Let it happen, and all that follows at once."""
         self._rested = False
         self.now_ms += 1
-        if not isinstance(stimulus, QUIET):
+        if not isinstance(stimulus, stimuli.QUIET):
             self._last_ms = self.now_ms
         self._happens(stimulus)
         self._pass(0)  # what is due now comes after what happens now

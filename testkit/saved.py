@@ -14,6 +14,7 @@ from engine.errors import Refused
 from streams.chat.parse import parse
 from streams.chat.write import write as written
 from testkit.chat import from_chat, head_of, to_chat
+from testkit.chat_world import around_of
 from testkit.judging import Broken
 from testkit.script import Script
 from testkit.shrunk import chat
@@ -57,7 +58,7 @@ def write(path: Path, told: Broken, *, found_by: str) -> Path:
     and what pytest calls it there."""
     verdict, finding, script = told.verdict, told.finding, told.script
     plan, flow = verdict.plan, verdict.flow
-    head = head_of(flow, script, world=verdict.world, seed=plan.seed, idempotent=plan.idempotent)
+    head = head_of(flow, script, world=verdict.world, seed=plan.seed, around=plan.around)
     head = replace(head, found_by=found_by, breaks=f"{finding.kind} {finding.name}")
     found = to_chat(plan.stimuli, script, flow=flow, head=head)
     shown = (line.rstrip() for line in chat(verdict.evidence, finding))
@@ -83,6 +84,5 @@ def read(path: Path) -> Saved:
         raise Refused(f"{path.name}: there is no dialog in it: no line below its head, no ## TITLE")
     head = found.head_of(found.dialogs[0])
     dialog = from_chat(found)
-    idempotent = head.platform != "forgetful"
-    plan = Plan(stimuli=dialog.stimuli, seed=head.seed or 0, idempotent=idempotent)
+    plan = Plan(stimuli=dialog.stimuli, seed=head.seed or 0, around=around_of(head))
     return Saved(plan, dialog.script, head.world or "pure", head.found_by)

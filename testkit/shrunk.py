@@ -55,7 +55,7 @@ def as_text(verdict: "Verdict", finding: Finding) -> str:
         *(f"  {line}" for line in chat(verdict.evidence, finding)),
         "",
         *([f"broken as well: {', '.join(others)}"] if others else []),
-        f"flow {verdict.flow.ref} on {where}, seed {plan.seed}, {_platform(plan.idempotent)}",
+        f"flow {verdict.flow.ref} on {where}, seed {plan.seed}, {plan.around}",
         f"{len(plan.stimuli)} stimuli: {to_json(plan.stimuli)}",
     ]
     return "\n".join(lines)
@@ -241,10 +241,6 @@ def _start_ms(evidence: Evidence) -> int:
 def _whose(evidence: Evidence, session_id: str) -> str:
     users = [s.user for s in evidence.seen if isinstance(s, Wrote) and s.session_id == session_id]
     return name_of(users[0]) if users else session_id
-
-
-def _platform(idempotent: bool) -> str:
-    return "a platform that " + ("knows" if idempotent else "does not know") + " repeated replies"
 
 
 def _clock(ms: int) -> str:

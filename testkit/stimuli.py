@@ -154,6 +154,9 @@ AnyStimulus = (
 FAULTS = (Late, Again, Platform, Disk, Crash, Move, Zombie, Skew)
 """Stimuli that no law excuses but that need not be: shrinking leaves them out first."""
 
+QUIET = (Wait, Outcome, Frame)
+"""What runners and time do: neither a fault, nor anything that a person asks for."""
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(tuple[AnyStimulus, ...]).decode
 

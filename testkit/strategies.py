@@ -37,6 +37,7 @@ from testkit.stimuli import (
     Wait,
     Zombie,
 )
+from testkit.surroundings import PLAIN, SOME, Surroundings
 
 Letters = st.SearchStrategy[AnyStimulus]
 _SEEDS = st.integers(0, 2**16 - 1)
@@ -46,11 +47,11 @@ _FAULTS_WEIGHT = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One run: what happens, the world's own chance, and whether its platform knows repetitions."""
+    """One run: what happens, the world's own chance, and what is around it."""
 
     stimuli: tuple[AnyStimulus, ...]
     seed: int = 0
-    idempotent: bool = True
+    around: Surroundings = PLAIN
 
 
 def plans(flow: Flow, script: Script, *, faults: bool = True) -> st.SearchStrategy[Plan]:
@@ -61,8 +62,7 @@ def plans(flow: Flow, script: Script, *, faults: bool = True) -> st.SearchStrate
     flat = stretches.map(lambda lists: tuple(one for some in lists for one in some))
     if not faults:
         return st.builds(Plan, stimuli=flat)
-    platform = st.sampled_from([True, True, False])
-    return st.builds(Plan, stimuli=flat, seed=_SEEDS, idempotent=platform)
+    return st.builds(Plan, stimuli=flat, seed=_SEEDS, around=st.sampled_from(SOME))
 
 
 def letters(flow: Flow, script: Script, *, faults: bool = True) -> Letters:

@@ -5,14 +5,17 @@ on a real log. The judges (`testkit.laws`) see only the `Evidence`: what clients
 platform was asked, and what the logs hold.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from engine.effects import RunnerRequest
 from engine.flow import Flow
-from engine.ports import DeadLetter, Delivery, LogRecord, StepRow
+from engine.ports import DeadLetter, Delivery, Line, LogRecord, StepRow
 from testkit.stimuli import AnyStimulus
+
+NOWHERE = -1
+"""No partition."""
 
 
 class Logged(Protocol):
@@ -30,6 +33,7 @@ class Logged(Protocol):
     def history(self, session_id: str) -> Sequence[LogRecord]: ...
     def deliveries_of(self, session_id: str) -> Sequence[Delivery]: ...
     def dead_letters(self) -> Sequence[DeadLetter]: ...
+    def lines(self, session_id: str, *, after: int, limit: int) -> Sequence[Line]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +96,8 @@ class Called:
     time, which differs between owners; `platform_ms`: the platform's own clock, where it was noted.
     `watermark`: up to which offset the log was stepped then, durably. `fenced`: the caller had lost
     its partition, and could not know it yet. `session_id`: of the person whom the platform was told
-    to deliver to. `refused`: the platform will never take it.
+    to deliver to. `refused`: the platform will never take it. `unsaid`: it took it, and never says
+    so.
     """
 
     at_ms: int
@@ -105,6 +110,7 @@ class Called:
     refused: bool = False
     platform_ms: int | None = None
     fenced: bool = False
+    unsaid: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,10 +128,11 @@ class Received:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Began:
-    """A runner was given this to work on."""
+    """A runner was given this to work on. `fenced`: by who had lost its partition."""
 
     at_ms: int
     request: RunnerRequest
+    fenced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,11 +159,21 @@ class Shown:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Read:
+    """A person's page got a line of their outbox. `after`: the last that it had before."""
+
+    at_ms: int
+    after: int
+    line: Line
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
     """Something broke. `what`: in words; `lasted_ms`: for how long it had been so.
 
-    `point`: where a worker died; `standing`: the event that was being stepped then. `new_owner`:
-    the partition went over to another process. `effect`: the request whose outcome came late.
+    `point`: where a worker died; `standing`: the event that was being stepped then. `partition`:
+    where it broke; NOWHERE: no dialog can tell. `new_owner`: the partition went over to another
+    process. `effect`: the request whose outcome came late.
     """
 
     at_ms: int
@@ -169,7 +186,19 @@ class Fault:
     effect: str = ""
 
 
-Seen = Wrote | Asked | Acknowledged | Rejected | Began | Said | Called | Received | Shown | Fault
+Seen = (
+    Wrote
+    | Asked
+    | Acknowledged
+    | Rejected
+    | Began
+    | Said
+    | Called
+    | Received
+    | Shown
+    | Read
+    | Fault
+)
 
 
 def told(
@@ -191,8 +220,10 @@ class Evidence:
     `logs`: one for each partition (each knows itself as partition 0). `seen`: in the order in which
     it happened. `flows`: every flow that was active, by ref as text. `idempotent`: whether the
     platform recognises a repeated reply id; `limit`: the account's (max requests, period ms).
+    `outbox`: the logs keep people's lines, and their pages read them.
     `faults_end_ms`: log time after the last fault and user message, `resting_ms`: from when on all
-    work ends well, `rested_ms`: at rest; None while the world is not at rest.
+    work ends well, `rested_ms`: at rest; None while the world is not at rest. `lines`: those of
+    a session, where the log keeps the outbox of its channel.
     """
 
     logs: Sequence[Logged]
@@ -200,9 +231,11 @@ class Evidence:
     flows: Mapping[str, Flow]
     idempotent: bool
     limit: tuple[int, int] | None = None
+    outbox: bool = False
     faults_end_ms: int | None = None
     resting_ms: int | None = None
     rested_ms: int | None = None
+    lines: Callable[[str], Sequence[Line]] | None = None
 
 
 class World(Protocol):

@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 
-from adapters.kafka.clients import KafkaSettings, admin_of, told
+from adapters.kafka.clients import KafkaSettings, admin_of, begun, told
 from engine.errors import Refused
 
 
@@ -78,7 +78,7 @@ async def _admin(settings: KafkaSettings, what: str) -> AsyncIterator[AIOKafkaAd
     admin = admin_of(settings)
     with told(what):
         try:
-            await admin.start()
+            await begun(admin, settings, what=what)
             yield admin
         finally:
             await admin.close()

@@ -11,13 +11,13 @@ first append and at each one, and appends nothing while they are further apart t
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
-from adapters.kafka.clients import KafkaSettings, ended, producer_of, told
-from engine.errors import InvalidRecord, Unavailable
+from adapters.kafka.clients import KafkaSettings, begun, ended, producer_of, told
+from engine.errors import EngineError, Unavailable
 from engine.limits import CLOCK_SKEW_MAX_MS
 from engine.ports import Append, Clock
 
@@ -125,41 +125,37 @@ class Appender:
             raise Unavailable(self.fault)
         producer = self._producer
         assert producer is not None, "start it first"
-        sent = asyncio.ensure_future(self._send(producer, append))
-        sent.add_done_callback(_seen)
+        sent_ms = self.now_ms()
         try:
             async with asyncio.timeout(within_s):
-                return await asyncio.shield(sent)
+                record = await self._sent(producer, append)
         except TimeoutError:
             self.fault = AWAY
             raise Unavailable(AWAY) from None
-
-    async def append_many(self, appends: Sequence[Append]) -> list[Place]:
-        """Append these, those of one session in this order. Raises as `append`."""
-        sent = [asyncio.ensure_future(self.append(append)) for append in appends]
-        if sent:
-            await asyncio.wait(sent)
-        return [future.result() for future in sent]
-
-    async def _send(self, producer: AIOKafkaProducer, append: Append) -> Place:
-        sent_ms = self.now_ms()
-        try:
-            with told("append an event"):
-                key = append.session_id.encode()
-                future = await producer.send(self._events, value=append.value, key=key)
-                record: RecordMetadata = await future
-        except InvalidRecord:
-            raise
-        except Exception as error:
+        except Unavailable as error:
+            # A batch that failed for good leaves a gap in the producer's own numbers: no later one
+            # would be taken.
             if self._producer is producer:
-                # A batch that failed for good leaves a gap in the producer's own numbers: no later
-                # one would be taken.
-                log.error("an event was not appended, and is tried again: %s", error)
+                log.error("an event was not appended, and is to be tried again: %s", error)
                 self.fault, self._producer = AWAY, None
                 await ended(producer)
             raise
         self._look(record.timestamp, sent_ms=sent_ms)
         return Place(record.partition, record.offset)
+
+    async def append_many(self, appends: Sequence[Append]) -> list[Place]:
+        """Append these, those of one session in this order. Raises as `append`."""
+        sent = await asyncio.gather(*map(self.append, appends), return_exceptions=True)
+        for place in sent:
+            if isinstance(place, BaseException):
+                raise place
+        return [place for place in sent if isinstance(place, Place)]
+
+    async def _sent(self, producer: AIOKafkaProducer, append: Append) -> RecordMetadata:
+        with told("append an event"):
+            key = append.session_id.encode()
+            # Cancelled, it is sent all the same: whoever waited did not hear of it.
+            return await (await producer.send(self._events, value=append.value, key=key))
 
     # ---- the clock, and whether somebody is there ---------------------------------------------
 
@@ -171,7 +167,9 @@ class Appender:
                     if self._producer is None:
                         self._producer = await self._connected()
                     await self._beat()
-            except (Unavailable, TimeoutError):
+            except (EngineError, TimeoutError) as error:
+                if not self.fault:
+                    log.warning("nothing is appended just now: %s", str(error) or AWAY)
                 self.fault = self.fault or AWAY
 
     async def _beat(self) -> None:
@@ -182,8 +180,7 @@ class Appender:
         with told("heartbeat"):
             sent_ms = self.now_ms()
             future = await producer.send(self._heartbeats, value=b"{}", key=self._instance)
-            future.add_done_callback(_seen)
-            record: RecordMetadata = await asyncio.shield(future)
+            record: RecordMetadata = await future
         if self.fault == AWAY:
             self.fault = ""
         self._look(record.timestamp, sent_ms=sent_ms)
@@ -210,16 +207,9 @@ class Appender:
 
     async def _connected(self) -> AIOKafkaProducer:
         producer = producer_of(self._settings)
-        with told("connect to append events"):
-            try:
-                await producer.start()
-            except BaseException:
-                await ended(producer)
-                raise
+        try:
+            await begun(producer, self._settings, what="connect to append events")
+        except BaseException:
+            await ended(producer)
+            raise
         return producer
-
-
-def _seen(future: "asyncio.Future[Any]") -> None:
-    """Whoever waited for it may have gone."""
-    if not future.cancelled():
-        future.exception()

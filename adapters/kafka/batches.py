@@ -49,6 +49,14 @@ async def send_batches(
     return sent
 
 
+async def durable(sent: Sequence[Sent]) -> list[int]:
+    """Wait for all of these; the first offset of each. Raises what aiokafka does, if any failed."""
+    if sent:
+        # All of them, so that of several that fail each is heard.
+        await asyncio.wait([one.place for one in sent])
+    return [one.place.result().offset for one in sent]
+
+
 async def _send(producer: AIOKafkaProducer, batch: Any, topic: str, *, partition: int) -> Sent:
     records = batch.record_count()
     return Sent(partition, records, await producer.send_batch(batch, topic, partition=partition))

@@ -14,9 +14,11 @@ from typing import Any, Literal
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     ProducerFenced,
@@ -37,6 +39,7 @@ RETRY_BACKOFF_MS = 10
 """aiokafka's 100 ms would be a tenth of a second in every seventh transaction."""
 REQUEST_TIMEOUT_MS = 30_000
 FETCH_WAIT_MS = 500
+ASK_WITHIN_MS = 5_000
 STOP_WITHIN_S = 2.0
 
 # What it has to say comes as errors, which `told` tells; its log repeats each of its retries, a
@@ -109,11 +112,14 @@ def consumer_of(
     instance: str = "",
     committed: bool = True,
     from_start: bool = True,
+    wait_ms: int = FETCH_WAIT_MS,
 ) -> AIOKafkaConsumer:
     """A consumer that commits nothing by itself.
 
     `instance`: its name in the group over restarts (static membership). `committed`: what is in
     open or aborted transactions is not shown. `from_start`: where there is no offset yet.
+    `wait_ms`: a broker that has nothing answers after so long, and a reader that has turned to
+    another partition meanwhile waits for that answer.
     """
     more: dict[str, Any] = {}
     if group is not None:
@@ -131,7 +137,7 @@ def consumer_of(
         enable_auto_commit=False,
         auto_offset_reset="earliest" if from_start else "latest",
         isolation_level="read_committed" if committed else "read_uncommitted",
-        fetch_max_wait_ms=FETCH_WAIT_MS,
+        fetch_max_wait_ms=wait_ms,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
     )
 
@@ -170,6 +176,34 @@ def _link(settings: KafkaSettings) -> dict[str, Any]:
     return link
 
 
+async def begun(
+    client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient,
+    settings: KafkaSettings,
+    *,
+    what: str,
+) -> None:
+    """Start a client. Raises Unavailable, or Refused with what a broker has against us."""
+    with told(what):
+        try:
+            await client.start()
+        except KafkaConnectionError:
+            await _ask_why(settings)
+            raise
+
+
+async def _ask_why(settings: KafkaSettings) -> None:
+    """A client says only that it could not connect: raise what the first broker says that does."""
+    link = _link(settings)
+    for host, port, _ in collect_hosts(link.pop("bootstrap_servers")):
+        try:
+            conn = await create_conn(host, port, **link, request_timeout_ms=ASK_WITHIN_MS)
+        except (ssl.SSLError, SaslAuthenticationFailed, UnsupportedSaslMechanismError):
+            raise
+        except (OSError, KafkaError):
+            continue
+        conn.close()
+
+
 async def ended(producer: AIOKafkaProducer) -> None:
     """Stop a producer, for good after a while: it would wait for brokers that are away for ever."""
     with suppress(KafkaError, TimeoutError):
@@ -200,7 +234,10 @@ def told(what: str) -> Iterator[None]:
         yield
     except KafkaError as error:
         raise _meant(what, error) from error
-    except OSError as error:  # a name that nobody knows, a TLS hand-shake that failed
+    except ssl.SSLCertVerificationError as error:
+        why = f"{what}: the broker's certificate is not trusted ({error.verify_message})"
+        raise Refused(f"{why}: set the file of the authority that signed it") from error
+    except OSError as error:  # a name that nobody knows, TLS on one side only
         raise Unavailable(f"{what}: {type(error).__name__}") from error
 
 

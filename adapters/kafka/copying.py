@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
-from adapters.kafka.batches import send_batches
-from adapters.kafka.clients import KafkaSettings, consumer_of, ended, producer_of, told
+from adapters.kafka.batches import durable, send_batches
+from adapters.kafka.clients import KafkaSettings, begun, consumer_of, ended, producer_of, told
 from adapters.kafka.records import Row
 from engine.errors import Refused
 
@@ -26,12 +26,11 @@ class Copier:
     async def start(self) -> None:
         """Connect."""
         producer = producer_of(self._settings)
-        with told(f"copy to {self._topic}"):
-            try:
-                await producer.start()
-            except BaseException:
-                await ended(producer)
-                raise
+        try:
+            await begun(producer, self._settings, what=f"copy to {self._topic}")
+        except BaseException:
+            await ended(producer)
+            raise
         self._producer = producer
 
     async def stop(self) -> None:
@@ -47,14 +46,15 @@ class Copier:
         """
         assert self._producer is not None, "start it first"
         with told(f"copy to {self._topic}"):
-            for sent in await send_batches(self._producer, rows, settings=self._settings):
-                place = await sent.place
-                if place.offset != at[sent.partition]:
-                    raise Refused(
-                        f"{self._topic}:{sent.partition}: somebody else writes there: offset "
-                        f"{at[sent.partition]} was to be written and {place.offset} was"
-                    )
-                at[sent.partition] += sent.records
+            sent = await send_batches(self._producer, rows, settings=self._settings)
+            offsets = await durable(sent)
+        for (partition, records, _), offset in zip(sent, offsets, strict=True):
+            if offset != at[partition]:
+                raise Refused(
+                    f"{self._topic}:{partition}: somebody else writes there: offset "
+                    f"{at[partition]} was to be written and {offset} was"
+                )
+            at[partition] += records
 
 
 async def commit_offsets(
@@ -63,9 +63,10 @@ async def commit_offsets(
     """Let a group that has no members begin at these. Raises Unavailable, also where it has."""
     consumer = consumer_of(settings, group=group)
     name = settings.named(topic)
-    with told(f"say where {group} begins"):
+    what = f"say where {group} begins"
+    with told(what):
         try:
-            await consumer.start()
+            await begun(consumer, settings, what=what)
             places = {TopicPartition(name, p): offset for p, offset in offsets.items()}
             consumer.assign(list(places))
             await consumer.commit(places)

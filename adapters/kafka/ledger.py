@@ -28,7 +28,8 @@ class Ledger:
 
     async def rows(self) -> AsyncIterator[Sequence[Fetched]]:
         """All rows of the partition's state that are committed now: claim it first."""
-        async for records in read_partition(self._settings, self._state, self._partition):
+        reading = read_partition(self._settings, self._state, partition=self._partition)
+        async for records in reading:
             yield records
 
     async def commit(self, rows: Sequence[Row]) -> None:

@@ -14,7 +14,8 @@ from aiokafka.structs import TopicPartition
 from adapters.kafka.clients import STOP_WITHIN_S, KafkaSettings, consumer_of, fetched, told
 from adapters.kafka.records import Fetched
 
-POLL_MS = 500
+WAIT_MS = 10
+"""At a partition's end there is often nothing but the mark of a transaction: no record comes."""
 Keep = Callable[[Fetched], bool]
 
 
@@ -27,7 +28,7 @@ class Looker:
 
     async def __aenter__(self) -> "Looker":
         with told("look something up"):
-            self._consumer = consumer_of(self._settings)
+            self._consumer = consumer_of(self._settings, wait_ms=WAIT_MS)
             try:
                 await self._consumer.start()
             except BaseException:
@@ -75,7 +76,7 @@ class Looker:
             self._consumer.seek(at, start)
             # The position goes past what is no record, such as the ends of transactions.
             while await self._consumer.position(at) < end:
-                records = (await self._consumer.getmany(at, timeout_ms=POLL_MS)).get(at, [])
+                records = (await self._consumer.getmany(at, timeout_ms=WAIT_MS)).get(at, [])
                 read = fetched(self._settings, records)
                 found += [r for r in read if r.offset < end and keep(r)]
         return found

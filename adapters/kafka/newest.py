@@ -9,7 +9,7 @@ import logging
 
 from aiokafka import AIOKafkaProducer
 
-from adapters.kafka.clients import KafkaSettings, ended, producer_of, told
+from adapters.kafka.clients import KafkaSettings, begun, ended, producer_of, told
 from adapters.kafka.records import Row
 from engine.errors import EngineError, trace_of
 
@@ -49,8 +49,8 @@ class NewestSender:
         while True:
             producer = producer_of(self._settings, durable=False)
             try:
+                await begun(producer, self._settings, what="send frames")
                 with told("send frames"):
-                    await producer.start()
                     await self._send(producer)
             except EngineError as error:
                 log.warning("frames are not shown just now: %s", error)

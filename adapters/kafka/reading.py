@@ -6,14 +6,14 @@ from collections.abc import AsyncGenerator, Mapping
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from adapters.kafka.clients import KafkaSettings, consumer_of, fetched, told
+from adapters.kafka.clients import KafkaSettings, begun, consumer_of, fetched, told
 from adapters.kafka.records import Fetched
 
 POLL_MS = 500
 
 
 async def read_partition(
-    settings: KafkaSettings, topic: str, partition: int, *, start: int | None = None
+    settings: KafkaSettings, topic: str, *, partition: int, start: int | None = None
 ) -> AsyncGenerator[list[Fetched], None]:
     """What is committed in a partition now, from `start` or its beginning, in order.
 
@@ -23,7 +23,7 @@ async def read_partition(
     consumer = consumer_of(settings)
     with told(f"read {topic}:{partition}"):
         try:
-            await consumer.start()
+            await begun(consumer, settings, what=f"read {topic}:{partition}")
             consumer.assign([at])
             end = (await consumer.end_offsets([at]))[at]
             if start is None:
@@ -67,7 +67,7 @@ class Tail:
             try:
                 if self._everything:
                     consumer.subscribe([self._name])
-                await consumer.start()
+                await begun(consumer, self._settings, what=f"follow {self._topic}")
                 if self._everything:  # from now on, not from the first fetch on
                     await consumer.seek_to_end()
             except BaseException:

@@ -4,13 +4,13 @@ A transactional id belongs to one partition: whoever begins with it last is the 
 that an earlier one still writes is taken. What that one left open is settled by the beginning.
 """
 
-import asyncio
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
-from adapters.kafka.batches import send_batches
-from adapters.kafka.clients import KafkaSettings, ended, producer_of, told
+from adapters.kafka.batches import durable, send_batches
+from adapters.kafka.clients import KafkaSettings, begun, ended, producer_of, told
 from adapters.kafka.records import Row
 
 
@@ -25,12 +25,11 @@ class Transactions:
     async def begin(self) -> None:
         """Become the owner: from now on every older one's `write` raises Conflict."""
         producer = producer_of(self._settings, transactional_id=self._id)
-        with told(f"begin as {self._id}"):
-            try:
-                await producer.start()
-            except BaseException:
-                await ended(producer)
-                raise
+        try:
+            await begun(producer, self._settings, what=f"begin as {self._id}")
+        except BaseException:
+            await ended(producer)
+            raise
         self._producer = producer
 
     async def stop(self) -> None:
@@ -47,6 +46,13 @@ class Transactions:
         producer = self._producer
         assert producer is not None, "begin first"
         with told(f"write as {self._id}"):
-            async with producer.transaction():
-                sent = await send_batches(producer, rows, settings=self._settings)
-                await asyncio.gather(*(one.place for one in sent))
+            try:
+                async with producer.transaction():
+                    sent = await send_batches(producer, rows, settings=self._settings)
+                    await durable(sent)
+            except KafkaError:
+                # Its own futures say the same: nobody asks them, and asyncio would complain.
+                waiter = producer._txn_manager.wait_for_transaction_end()
+                if waiter is not None and waiter.done():
+                    waiter.exception()
+                raise

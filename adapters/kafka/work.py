@@ -16,7 +16,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition
 
-from adapters.kafka.clients import KafkaSettings, consumer_of, fetched, told
+from adapters.kafka.clients import KafkaSettings, begun, consumer_of, fetched, told
 from adapters.kafka.records import Fetched
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ class WorkQueue(ConsumerRebalanceListener):  # type: ignore[misc]
         self._instance = instance
         self._table = table
         self._consumer: AIOKafkaConsumer | None = None
+        self._broken: Exception | None = None
         self._hands: dict[int, InHand] = {}
         self._committer: asyncio.Task[None] | None = None
         self.moved: Callable[[frozenset[int], frozenset[int]], None] = lambda new, gone: None
@@ -82,14 +83,13 @@ class WorkQueue(ConsumerRebalanceListener):  # type: ignore[misc]
         """Join. Raises Unavailable; then it may be tried again."""
         consumer = consumer_of(self._settings, group=self._group, instance=self._instance)
         self._consumer = consumer
-        with told(f"join {self._group}"):
-            try:
-                consumer.subscribe([self._settings.named(self._topic)], listener=self)
-                await consumer.start()
-            except BaseException:
-                await consumer.stop()
-                self._consumer = None
-                raise
+        try:
+            consumer.subscribe([self._settings.named(self._topic)], listener=self)
+            await begun(consumer, self._settings, what=f"join {self._group}")
+        except BaseException:
+            await consumer.stop()
+            self._consumer = None
+            raise
         if not self._table:
             self._committer = asyncio.create_task(self._keep_committing(), name="commits")
 
@@ -120,6 +120,8 @@ class WorkQueue(ConsumerRebalanceListener):  # type: ignore[misc]
 
         Raises Unavailable, Conflict (another process uses the name of this one) or Refused.
         """
+        if self._broken is not None:  # the client would only log it
+            raise self._broken
         consumer = self._joined
         with told(f"work of {self._group}"):
             try:
@@ -212,9 +214,12 @@ class WorkQueue(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """All partitions are given back before they are given out anew."""
         began_s = time.monotonic()
-        leaving = self.leaving()
-        if asyncio.iscoroutine(leaving):
-            await leaving
+        try:
+            leaving = self.leaving()
+            if asyncio.iscoroutine(leaving):
+                await leaving
+        except Exception as error:
+            self._broken = error
         await self.commit()
         if revoked:
             log.info("%s: gave back in %.1f s", self._group, time.monotonic() - began_s)
@@ -227,13 +232,13 @@ class WorkQueue(ConsumerRebalanceListener):  # type: ignore[misc]
             del self._hands[partition]
         for at in assigned:
             hand = self._hands.setdefault(at.partition, InHand())
-            if self._table:
-                if hand.next:
-                    self._joined.seek(at, hand.next)
-                else:
-                    await self._joined.seek_to_beginning(at)
+            if self._table:  # 0: where its beginning is later, the client goes there by itself
+                self._joined.seek(at, hand.next)
         log.info("%s: partitions %s are ours", self._group, sorted(ours))
-        self.moved(new, gone)
+        try:
+            self.moved(new, gone)
+        except Exception as error:
+            self._broken = error
 
     def _ours(self, partitions: Iterable[int]) -> list[TopicPartition]:
         name = self._settings.named(self._topic)

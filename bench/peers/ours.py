@@ -8,7 +8,7 @@ import sys
 
 from bench.ours import directory, embedded
 from bench.peers.adapter import each_load_async
-from console.serving import calm_collector
+from console.listening import calm_collector
 
 
 async def main() -> None:

@@ -37,7 +37,7 @@ def chat(
 
     The conversation goes on where it was left, unless --new is given. If no assistant runs on the
     data directory, `chat --once` starts one for this one question, without a web page. It ends with
-    8 where the answer is the assistant's apology.
+    8 where the answer is the assistant's apology. On a cluster, an ingress worker must be running.
     """
     settings = at.settings()
     if once is None:
@@ -70,7 +70,7 @@ def _ask(
     """The answer of the running engine, else of one that is started for it."""
     from console import chat_here
 
-    if url is None and not chat_here.runs(settings):
+    if url is None and not settings.on_cluster and not chat_here.runs(settings):
         file = settings.server.data_dir / IDENTITY_FILE
         who = chat_client.identity(file, lambda: chat_here.own_identity(settings), new=new)
         asked = chat_here.ask(settings, who, text=text, env=os.environ, within_s=within_s)

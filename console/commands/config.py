@@ -53,7 +53,7 @@ def show(at: Invocation, as_json: bool) -> None:
 def _check_flow(settings: Settings) -> None:
     """Build the flow as `run` does: only the machine knows which skills are installed, and only
     the flow its keys, and what goes with what."""
-    from streams.embedded.assemble import configured_flow
+    from streams.parts import configured_flow
 
     configured_flow(settings)
 

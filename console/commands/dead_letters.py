@@ -53,6 +53,7 @@ def list_(at: Invocation, as_json: bool) -> None:
 @click.option("--url", help="The engine's address (default: the setting server.bind).")
 def redrive(at: Invocation, number: str, url: str | None) -> None:
     """Take the message of dead letter NUMBER (from `dead-letters list`) again, however old it is.
+    Where it is a wake-up, the session is woken at once.
 
     The assistant must be running: first correct what made it fail.
     """

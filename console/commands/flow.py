@@ -94,7 +94,7 @@ def activate(at: Invocation, ref: str) -> None:
 
     from streams.cluster import activation, topic_table
     from streams.cluster.links import kafka_settings
-    from streams.embedded.assemble import build_flow, enabled_skills
+    from streams.parts import build_flow, enabled_skills
 
     settings = at.settings(quiet=False)
     kafka = kafka_settings(settings)
@@ -130,7 +130,7 @@ def built(at: Invocation, name: str | None) -> "Flow":
         return _by_class(name)
     from statemachines import registry
     from statemachines.flow import Flow
-    from streams.embedded.assemble import configured_flow
+    from streams.parts import configured_flow
 
     settings = at.settings()
     if name is None or name == settings.flow.name:

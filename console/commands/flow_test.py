@@ -263,7 +263,10 @@ def _print_finding(found: "Run", finding: Finding) -> None:
     others = dict.fromkeys(one.law for one in found.violations if one.law != finding.law)
     if others:
         click.echo(f"nor do: {', '.join(others)}")
-    click.echo(f"\nthe dialog, {len(found.stimuli)} stimuli on the simulator:")
+    from testkit.surroundings import of_seed
+
+    around = of_seed(found.seed)
+    click.echo(f"\nthe dialog, {len(found.stimuli)} stimuli on the simulator, {around}:")
     for line in finding.dialog:
         click.echo(f"  {plain(line)}")
     click.echo(f"\nto see it again:\n  {plain(finding.command)}")

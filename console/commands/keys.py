@@ -73,17 +73,34 @@ def list_(at: Invocation, as_json: bool) -> None:
 
 @keys.command()
 @with_settings
+def announce(at: Invocation) -> None:
+    """On a cluster: make the next key known, before `keys rotate` takes it up.
+
+    Give the file to all processes that take messages in, and restart them, then rotate and do the
+    same again: so at no time one of them misses a key that another makes ids with.
+    """
+    settings = at.settings()
+    if not settings.on_cluster:
+        raise Refused("only processes that share their keys need this: `keys rotate` is enough")
+    *_, made = data_dir.announce(_file(settings)).pseudonyms
+    click.echo(f"key {made.id} is announced: restart all that take messages in, then keys rotate")
+
+
+@keys.command()
+@with_settings
 def rotate(at: Invocation) -> None:
     """Make a new key; from the next start on it names new conversations.
 
     Conversations that there are go on under their ids. Copy keys.json to where your backups are:
-    without a key, nobody finds the conversations that it named.
+    without a key, nobody finds the conversations that it named. On a cluster the key is the one
+    that `keys announce` made.
     """
     from console.chat_here import runs
 
     settings = at.settings()
-    made, *_ = data_dir.rotate(_file(settings)).pseudonyms
-    click.echo(f"key {made.id} names new conversations from the next start on")
+    file = _file(settings)
+    rotated = data_dir.take_up(file) if settings.on_cluster else data_dir.rotate(file)
+    click.echo(f"key {rotated.pseudonyms[0].id} names new conversations from the next start on")
     if settings.on_cluster:
         click.echo("give the file to all that take messages in, and restart them", err=True)
     elif runs(settings):

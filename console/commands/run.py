@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from console.exit_codes import ExitCode
-from console.invocation import Invocation, with_settings
+from console.invocation import Invocation, told, with_settings
 from streams.settings import Settings
 
 OURS = ("adapters", "console", "engine", "models", "statemachines", "streams")
@@ -31,6 +31,11 @@ def run(at: Invocation, engine: bool) -> None:
     minutes to start, and then ends with 4.
     """
     settings = at.settings(quiet=engine)
+    if settings.on_cluster and not engine:
+        told(
+            "kafka.brokers is set, and has no effect here: `run` keeps its log in a file, "
+            "`ai-assistant worker` works on the cluster"
+        )
     code = _be_engine(settings) if engine else _be_parent(at, settings)
     click.get_current_context().exit(code)
 

@@ -52,7 +52,7 @@ def create(at: Invocation) -> None:
     """
     from streams.cluster import activation, topic_table
     from streams.cluster.links import kafka_settings
-    from streams.embedded.assemble import build_flow, enabled_skills
+    from streams.parts import build_flow, enabled_skills
 
     settings = at.settings(quiet=False)
     kafka = kafka_settings(settings)

@@ -8,8 +8,9 @@ import re
 from typing import TypeVar
 
 import msgspec
-from fastapi import FastAPI, Request
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from adapters.channels.webchat_http import refuse, reply
@@ -47,7 +48,7 @@ def answer(body: msgspec.Struct) -> Response:
     return reply(body)
 
 
-def answer_errors(app: FastAPI) -> None:
+def answer_errors(app: Starlette) -> None:
     """Make every error of the app an ErrorFrame with its status."""
 
     async def bad_body(_: Request, error: Exception) -> Response:

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import FastAPI, Request
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -25,6 +25,7 @@ from adapters.channels.webchat_wire import ErrorFrame, Ident, fault, read_hello
 from console.http.answers import answer, answer_errors, read
 from console.http.guard import COOKIE, SIGNED_IN_S, Guard, OperatorToken
 from console.http.host import Host
+from console.http.probes import Probe, probe_routes
 from streams.host_state import HandedOver, HostState
 
 PAGES = Path(__file__).parent.parent / "pages"
@@ -93,13 +94,6 @@ class Sessions(msgspec.Struct, frozen=True, kw_only=True):
     sessions: Sequence[HandedOver]
 
 
-class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a probe."""
-
-    status: str
-    reason: str = ""
-
-
 def make_app(parts: Parts) -> FastAPI:
     """The app over these parts; run it with `console.http.serve`."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -108,56 +102,10 @@ def make_app(parts: Parts) -> FastAPI:
     answer_errors(app)
     app.router.routes.extend(parts.chat.routes())
     state = parts.state or parts.host.state
-    add_probes(app, state, alive=parts.alive, registry=parts.registry)
+    app.router.routes.extend(probe_routes(state, alive=parts.alive, registry=parts.registry))
     add_operators(app, parts.host)
     add_pages(app, parts.chat, token=token)
     return app
-
-
-def make_probes(
-    state: Callable[[], HostState], *, alive: Callable[[], str], registry: CollectorRegistry
-) -> FastAPI:
-    """The app of a worker that nobody talks to: probes and metrics."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, token=OperatorToken(""), allowed=())
-    answer_errors(app)
-    add_probes(app, state, alive=alive, registry=registry)
-    return app
-
-
-def add_probes(
-    app: FastAPI,
-    state: Callable[[], HostState],
-    *,
-    alive: Callable[[], str],
-    registry: CollectorRegistry,
-) -> None:
-    """`/healthz` (the process lives), `/readyz` (it can answer), `/metrics`, `/api/state`.
-
-    `alive`: empty, or what does not move any more.
-    """
-
-    @app.get("/healthz")
-    async def healthz() -> Response:
-        stuck = alive()
-        if stuck:
-            return reply(Probe(status="stuck", reason=stuck), status=503)
-        return answer(Probe(status="ok"))
-
-    @app.get("/readyz")
-    async def readyz() -> Response:
-        found = state()
-        if found.ready:
-            return answer(Probe(status="ok"))
-        return reply(Probe(status="not ready", reason=found.reason), status=503)
-
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-    @app.get("/api/state")
-    async def api_state() -> Response:
-        return answer(state())
 
 
 def add_operators(app: FastAPI, host: Host) -> None:

@@ -16,7 +16,7 @@ from deploy.kafka.java import QUICK_START, Java, ended
 from deploy.kafka.settings import HOST, Node
 
 READY_WITHIN_S = 60.0
-STOPPED_WITHIN_S = 15.0
+STOPPED_WITHIN_S = 8.0  # several at once lose their quorum, and wait for it in vain
 POLL_S = 0.05
 LOG_BYTES_SHOWN = 3000
 

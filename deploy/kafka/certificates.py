@@ -1,7 +1,6 @@
-"""An authority, a server's certificate and a user's password, made for one broker's life.
+"""An authority, a server's certificate and a user's password, for one secured broker or cluster.
 
-They are throw-away: made anew by openssl for each secured broker, in its own folder, which only its
-user can read.
+They are throw-away: made by openssl for one broker's folder, where only its user can read them.
 """
 
 import secrets
@@ -30,7 +29,8 @@ subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 subjectAltName = IP:127.0.0.1, DNS:localhost
 """
-DAYS = "30"
+SERVER = "server-with-key.pem"
+DAYS = "3650"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,23 +48,36 @@ class Secrets:
 
 
 def made(folder: Path) -> Secrets:
-    """Make all of it in `folder`; the server's certificate is for 127.0.0.1 and localhost."""
+    """Make all of it in `folder`, for 127.0.0.1 and localhost; what an earlier call made is kept.
+
+    Raises CannotStart without openssl.
+    """
+    kept = folder / "password"
+    if not kept.exists():
+        _make(folder)
+        kept.touch(mode=0o600)
+        kept.write_text(secrets.token_urlsafe(18))
+    return Secrets(
+        authority=folder / "authority.pem",
+        server=folder / SERVER,
+        user="assistant",
+        password=kept.read_text(),
+    )
+
+
+def _make(folder: Path) -> None:
     if shutil.which("openssl") is None:
-        raise CannotStart("certificates are made by openssl, and there is none: apt-get install it")
+        raise CannotStart(
+            "certificates are made by openssl, and there is none: apt-get install openssl"
+        )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _certificate(folder, "authority", ["-extensions", "authority"])
     signed = ["-CA", str(folder / "authority.pem"), "-CAkey", str(folder / "authority.key")]
     _certificate(folder, "server", ["-extensions", "server", *signed])
-    both = folder / "server-with-key.pem"
+    both = folder / SERVER
     both.touch(mode=0o600)
     parts = [(folder / name).read_text() for name in ("server.key", "server.pem", "authority.pem")]
     both.write_text("".join(parts))
-    return Secrets(
-        authority=folder / "authority.pem",
-        server=both,
-        user="assistant",
-        password=secrets.token_urlsafe(18),
-    )
 
 
 def _certificate(folder: Path, name: str, kind: list[str]) -> None:

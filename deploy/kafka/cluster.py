@@ -27,7 +27,12 @@ HEAP_MB_OF_SEVERAL = 192
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to start. A broker takes three ports in a row from `ports`; without, free ones."""
+    """What to start, with its data in `folder`, which later starts find again.
+
+    `ports` are all ports in the order of the brokers, for each its own, its controller's and, when
+    secured, its secured one; without, free ones are found. `settings` are more lines of
+    server.properties. `heap_mb` 0 means what the number of brokers asks for.
+    """
 
     folder: Path
     brokers: int = 1
@@ -153,7 +158,9 @@ def make_archive(java: Java) -> None:
     with jars.only_one(java.archive.parent):
         if java.archive.exists():
             return
-        jars.say(f"Kafka {java.version}: archiving its classes, once on this machine (5 s)")
+        jars.say(
+            f"Kafka {java.version}: archiving its classes, once on this machine (some seconds)"
+        )
         with tempfile.TemporaryDirectory(dir=java.archive.parent, prefix="archive-") as scratch:
             made = Path(scratch) / java.archive.name
             cluster = Cluster(Plan(folder=Path(scratch) / "data", version=java.version))
@@ -170,7 +177,9 @@ def _cluster_id(folder: Path) -> str:
     kept = folder / "cluster.id"
     with suppress(FileNotFoundError):
         return kept.read_text()
-    made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    made = "-"
+    while made.startswith("-"):  # the tool that formats would take it for an option
+        made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     folder.mkdir(parents=True, exist_ok=True)
     kept.write_text(made)
     return made

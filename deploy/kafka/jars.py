@@ -1,13 +1,11 @@
-"""Kafka's jars, fetched by Maven once per machine and version, and Java's archive of their classes.
+"""Kafka's jars, fetched by Maven once on a machine, and the place of Java's archive of classes.
 
 Both are kept outside the checkout, beside the compiled llama.cpp wheel; the next clone takes them
-from there. The archive of loaded classes is made by `deploy.kafka.broker` with the first broker
-that runs: it takes a third off every later start, and memory too.
+from there. The archive is made by `deploy.kafka.cluster`, and takes a third off every later start.
 
 Nothing here changes the system: where Java or Maven is missing, it says what to install and ends.
 """
 
-import argparse
 import fcntl
 import os
 import re
@@ -29,18 +27,6 @@ COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
 
 class CannotStart(Exception):
     """Kafka cannot be had here; the text is one line that says what to do."""
-
-
-def main() -> int:
-    """Fetch the jars of one version, if they are not there."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.kafka.jars", description=main.__doc__)
-    parser.add_argument("--version", default=VERSION)
-    try:
-        fetched(parser.parse_args().version)
-    except CannotStart as reason:
-        print(reason, file=sys.stderr)
-        return 1
-    return 0
 
 
 def say(line: str) -> None:
@@ -112,7 +98,3 @@ def _fetch(version: str, *, jars: Path) -> None:
             raise CannotStart(f"Maven could not fetch Kafka {version}: its words are above")
         (Path(scratch) / "jars").replace(jars)
     say(f"Kafka {version}: the jars are kept in {jars}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

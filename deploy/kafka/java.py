@@ -12,7 +12,14 @@ from deploy.kafka import jars
 # A broker that one machine shares with its clients: little memory, a quick start. C1 alone makes
 # a broker half as fast under full load; a bench takes this out.
 QUICK_START = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-QUIET = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",)
+_LOGGER = "-Dorg.slf4j.simpleLogger"
+LOGGING = (
+    f"{_LOGGER}.defaultLogLevel=warn",
+    f"{_LOGGER}.showDateTime=true",
+    f"{_LOGGER}.dateTimeFormat=HH:mm:ss.SSS",
+    # A line for each attempt to reach a broker that is down, several a second.
+    f"{_LOGGER}.log.org.apache.kafka.clients.NetworkClient=error",
+)
 
 # The kernel kills a broker when the *thread* that started it ends (PR_SET_PDEATHSIG), so that a
 # killed test leaves none behind. This thread lives as long as the process does.
@@ -36,7 +43,7 @@ class Java:
     def run(self, arguments: list[str]) -> None:
         """Run one of Kafka's tools to its end; raise with what it said when it fails."""
         done = subprocess.run(
-            [self.path, *QUICK_START, *QUIET, *arguments],
+            [self.path, *self._archived(), *QUICK_START, *LOGGING, *arguments],
             env=self._environment(),
             capture_output=True,
             text=True,
@@ -47,7 +54,7 @@ class Java:
 
     def start(self, arguments: list[str], *, log: Path) -> subprocess.Popen[bytes]:
         """Start a process that writes to `log` and dies with this one."""
-        command = [*DIES_WITH_US, self.path, *self._archived(), *QUIET, *arguments]
+        command = [*DIES_WITH_US, self.path, *self._archived(), *LOGGING, *arguments]
         return _STARTER.submit(self._popen, command, log).result()
 
     def _popen(self, command: list[str], log: Path) -> subprocess.Popen[bytes]:

@@ -16,7 +16,7 @@ Found = Mapping[str, Any]
 
 RESERVED = (
     *("bot", "model", "skill", "intent", "request", "operator", "wait", "again", "late", "crash"),
-    *("partition", "disk", "platform", "flow", "config", "world", "users", "seed"),
+    *("partition", "disk", "platform", "flow", "config", "world", "users", "seed", "limit"),
 )
 """Words of the format: nobody can be called so."""
 

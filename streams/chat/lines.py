@@ -285,16 +285,19 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What stands before the lines, of a file or of one of its dialogs.
 
     `flow`: a flow's name, `name@version`, or `module:Class`. `world`: where it runs; empty is the
-    pure step. `platform`: whether the simulated one knows a repeated reply. `users`: those who
-    take part, in order; others join when they first speak. `found_by`, `breaks`: of a generated
-    dialog the test that found it (`file.py::Class::test`), and what it broke: `law` or `predicate`
-    and its name.
+    pure step. Of the simulator: `platform`: whether it knows a repeated reply (`web chat`: it does,
+    and lines are kept); `limit`: calls of an account in so many ms; `flow_changes`: the flow is
+    the active one from a partition's first move on. `users`: those who take part, in order; others
+    join when they first speak. `found_by`, `breaks`: of a generated dialog the test that found it
+    (`file.py::Class::test`), and what it broke: `law` or `predicate` and its name.
     """
 
     flow: str = ""
     world: Literal["", "pure", "simulator"] = ""
     seed: int | None = None
-    platform: Literal["", "idempotent", "forgetful"] = ""
+    platform: Literal["", "idempotent", "forgetful", "web chat"] = ""
+    limit: tuple[int, int] | None = None
+    flow_changes: Literal["", "yes", "no"] = ""
     users: tuple[str, ...] = ()
     config: tuple[Setting, ...] = ()
     words: Words = Words()
@@ -309,6 +312,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             world=self.world or below.world,
             seed=below.seed if self.seed is None else self.seed,
             platform=self.platform or below.platform,
+            limit=self.limit or below.limit,
+            flow_changes=self.flow_changes or below.flow_changes,
             users=self.users or below.users,
             config=tuple(given.values()),
             words=below.words if self.words == Words() else self.words,

@@ -18,8 +18,13 @@ from streams.chat import grammar
 from streams.chat.lines import AnyLine, Chat, Dialog, Head, Note, Says, Setting
 from streams.chat.text import BadText, split, unescape
 
-KEYS = ("flow", "config", "world", "seed", "platform", "users")
-ALLOWED = {"world": ("pure", "simulator"), "platform": ("idempotent", "forgetful")}
+KEYS = ("flow", "config", "world", "seed", "platform", "limit", "flow changes", "users")
+ALLOWED = {
+    "world": ("pure", "simulator"),
+    "platform": ("idempotent", "forgetful", "web chat"),
+    "flow changes": ("yes", "no"),
+}
+_LIMIT = re.compile(r"([1-9]\d{0,5}) in ([1-9]\d{0,8}) ms")
 _KEY = re.compile(rf"(?P<key>{'|'.join(KEYS)})\s*[:：]\s*(?P<value>.*)", re.DOTALL)
 _SETTING = re.compile(r"(?P<name>[A-Za-z_]\w*) *= *(?P<value>.*)", re.DOTALL)
 _SAYS = re.compile(r"says (?P<name>(?:\\.|[^:：\\])+?)\s*[:：]\s*(?P<value>.*)", re.DOTALL)
@@ -252,11 +257,15 @@ def _with_key(head: Head, key: str, *, value: str) -> Head:
         if not re.fullmatch(r"-?\d{1,18}", value):
             raise BadText("a seed is a whole number")
         return replace(head, seed=int(value))
+    if key == "limit":
+        if not (found := _LIMIT.fullmatch(value)):
+            raise BadText("a limit is calls in a time: limit: 2 in 1000 ms")
+        return replace(head, limit=(int(found[1]), int(found[2])))
     if key in ALLOWED and value not in ALLOWED[key]:
         raise BadText(f"there is no such {key}; allowed are {' and '.join(ALLOWED[key])}")
     if not value:
         raise BadText(f"`{key}:` needs a value")
-    return replace(head, **{key: value})
+    return replace(head, **{key.replace(" ", "_"): value})
 
 
 def _users(value: str) -> tuple[str, ...]:

@@ -42,6 +42,10 @@ def _head(head: lines.Head) -> list[str]:
         found.append(f"seed: {head.seed}")
     if head.platform:
         found.append(f"platform: {head.platform}")
+    if head.limit is not None:
+        found.append(f"limit: {head.limit[0]} in {head.limit[1]} ms")
+    if head.flow_changes:
+        found.append(f"flow changes: {head.flow_changes}")
     if head.users:
         found.append(f"users: {', '.join(head.users)}")
     found += [f"{setting.name} = {_value(setting.value)}" for setting in head.config]

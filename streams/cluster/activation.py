@@ -63,13 +63,13 @@ async def newest(settings: KafkaSettings, partition: int) -> Active:
     """The newest control record of a partition: the applied one, or one that still waits."""
     body: FlowActivated | None = None
     applied = -1
-    async for batch in read_partition(settings, T.SESSIONS, partition):
+    async for batch in read_partition(settings, T.SESSIONS, partition=partition):
         for record in batch:
             if record.key == FLOW and record.value is not None:
                 body = _body(record.value) or body
             elif record.key == WATERMARK and record.value is not None:
                 applied = watermark_of(record.value).offset
-    async for batch in read_partition(settings, T.EVENTS, partition, start=applied + 1):
+    async for batch in read_partition(settings, T.EVENTS, partition=partition, start=applied + 1):
         for record in batch:
             if record.key == CONTROL:
                 body = _body(record.value or b"") or body
@@ -77,7 +77,7 @@ async def newest(settings: KafkaSettings, partition: int) -> Active:
 
 
 async def _is_empty(settings: KafkaSettings, partition: int) -> bool:
-    async with aclosing(read_partition(settings, T.EVENTS, partition)) as batches:
+    async with aclosing(read_partition(settings, T.EVENTS, partition=partition)) as batches:
         async for _ in batches:
             return False
     return True

@@ -1,39 +1,37 @@
 """The composition root of a worker: settings and roles in, what performs them out.
 
 One process has one role, or several (`all`, for a small installation); they share its appender, its
-registry and its model. It decides nothing about a conversation, and starts nothing.
+registry and its model. It decides nothing about a conversation, and starts nothing. Each role's
+parts are imported where it is made: a process that was killed has to be back soon.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
 from adapters.kafka.appender import Appender
 from engine.errors import Refused
 from engine.ports import ModelRunner
-from streams.cluster.assemble_gateway import GatewayRole, assemble_gateway
 from streams.cluster.links import kafka_settings
 from streams.cluster.metrics import Metrics
-from streams.cluster.performing import Links, Performing
 from streams.cluster.role import Role
-from streams.cluster.shared_model import SharedModel
-from streams.cluster.stepping import Stepping
-from streams.cluster.stepping_metrics import SteppingMetrics
-from streams.embedded.assemble import (
-    OUTBOX_CHANNELS,
-    enabled_skills,
-    flow_of,
-    model_runner,
-    skill_runner,
-)
+from streams.embedded import crash_marks
 from streams.embedded.clock import MachineClock
-from streams.embedded.performers import Performers
+from streams.outbox import OUTBOX_CHANNELS
 from streams.settings import Settings, load
 from streams.topics import T
 
-ROLES = ("ingress", "sessions", "model", "skill", "egress", "clock")
-"""What `--role` takes; `all` is all of them."""
+if TYPE_CHECKING:
+    from streams.cluster.assemble_gateway import GatewayRole
+    from streams.cluster.performing import Performing
+    from streams.cluster.stepping import Stepping
+
+ROLES = ("sessions", "model", "skill", "egress", "clock", "ingress")
+"""What `--role` takes; `all` is all of them. Who takes messages in comes last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +41,7 @@ class Assembled:
     roles: Sequence[Role]
     appender: Appender
     registry: CollectorRegistry
-    gateway: GatewayRole | None
+    gateway: "GatewayRole | None"
 
 
 def assemble_worker(
@@ -51,20 +49,29 @@ def assemble_worker(
 ) -> Assembled:
     """Wire these roles. Raises Refused with what is wrong and the fix."""
     wiring = _Wiring(settings, env)
-    gateway = None
-    roles: list[Role] = []
-    for name in ROLES:  # in this order: whoever takes messages in is the last to be ready
-        if name not in names or name == "ingress":
-            continue
-        roles.append(wiring.role(name))
-    if "ingress" in names:
-        gateway = assemble_gateway(settings, wiring.appender, registry=wiring.registry)
+    roles = [wiring.role(name) for name in ROLES if name in names and name != "ingress"]
+    gateway = wiring.gateway() if "ingress" in names else None
+    if crash_marks.VARIABLE in env:
+        _mark(env[crash_marks.VARIABLE], roles, gateway)
     return Assembled(
-        roles=roles, appender=wiring.appender, registry=wiring.registry, gateway=gateway
+        roles=roles,
+        appender=wiring.appender,
+        registry=wiring.registry,
+        gateway=gateway,
     )
 
 
-def stepping_of_environment(env: Mapping[str, str]) -> Stepping:
+def _mark(path: str, roles: Sequence[Role], gateway: "GatewayRole | None") -> None:
+    """Let whoever kills this process know between which commits it is."""
+    marks = crash_marks.CrashMarks(Path(path))
+    marks.begin()
+    for role in roles:
+        role.at = marks.at
+    if gateway is not None:
+        gateway.gateway.at = marks.at
+
+
+def stepping_of_environment(env: Mapping[str, str]) -> "Stepping":
     """The role sessions, for Faust's own command line. Raises Refused with what is wrong."""
     return _Wiring(load(None, env), env).stepping()
 
@@ -81,9 +88,18 @@ class _Wiring:
         self.appender = Appender(
             self._kafka, clock=MachineClock(), instance=self._instance or "unnamed"
         )
-        self._metrics = Metrics(self.registry)
-        self._links = Links(self._kafka, self._instance, self.appender)
-        self._model: ModelRunner | None = None
+
+    @cached_property
+    def _metrics(self) -> Metrics:
+        return Metrics(self.registry)
+
+    @cached_property
+    def _model(self) -> ModelRunner:
+        """One model for all roles of the process: skills may ask it, too."""
+        from streams.cluster.shared_model import SharedModel
+        from streams.parts import model_runner
+
+        return SharedModel(model_runner(self._settings))
 
     def role(self, name: str) -> Role:
         """One of them but ingress."""
@@ -94,42 +110,72 @@ class _Wiring:
                 return self._performing(T.MODEL)
             case "skill":
                 return self._performing(T.SKILL)
+            case "egress":
+                return self._sending()
+            case "clock":
+                return self._waking()
             case _:
                 raise Refused(f"there is no role {name!r}: {', '.join(ROLES)}")
 
-    def stepping(self) -> Stepping:
-        """The one that decides."""
+    def gateway(self) -> "GatewayRole":
+        """The role ingress."""
+        from streams.cluster.assemble_gateway import assemble_gateway
+
+        return assemble_gateway(self._settings, self.appender, registry=self.registry)
+
+    def stepping(self) -> "Stepping":
+        """The role sessions: the only one that decides anything."""
+        from statemachines import registry
+        from streams.cluster.stepping import Stepping
+        from streams.cluster.stepping_metrics import SteppingMetrics
+
         return Stepping(
             self._kafka,
             instance=self._instance,
-            build=flow_of,
+            build=lambda body: registry.build(body.flow, bytes(body.config)),
             outbox=OUTBOX_CHANNELS,
             metrics=SteppingMetrics(self.registry),
             batch_max=self._settings.engine.batch_events_max,
         )
 
-    def _performing(self, topic: T) -> Performing:
+    def _performing(self, topic: T) -> "Performing":
+        from streams.cluster.performing import Links, Performing
+        from streams.embedded.performers import Performers
+        from streams.parts import enabled_skills, skill_runner
+
         settings = self._settings
         cards = enabled_skills(settings) if topic is T.SKILL else ()
-        model = self._shared_model()
         performers = Performers(
             now_ms=self.appender.now_ms,
             attempt=1,
             calls_max=settings.model.calls_max,
-            model=model,
-            skills=skill_runner(settings, cards, model=model, env=self._env),
+            model=self._model,
+            skills=skill_runner(settings, cards, model=self._model, env=self._env),
         )
         return Performing(
             topic,
             performers,
-            self._links,
+            links=Links(self._kafka, self._instance, self.appender),
             calls_max=settings.model.calls_max,
             metrics=self._metrics,
             outbox=OUTBOX_CHANNELS,
         )
 
-    def _shared_model(self) -> ModelRunner:
-        """One model for all roles of the process: skills may ask it, too."""
-        if self._model is None:
-            self._model = SharedModel(model_runner(self._settings))
-        return self._model
+    def _sending(self) -> Role:
+        from streams.cluster.sending import Sending
+
+        return Sending(
+            self._kafka,
+            instance=self._instance,
+            appender=self.appender,
+            channels=(),  # web chat needs none: its lines are durable with the step
+            accounts=lambda now_ms: {},
+            metrics=self._metrics,
+        )
+
+    def _waking(self) -> Role:
+        from streams.cluster.waking import Waking
+
+        return Waking(
+            self._kafka, instance=self._instance, appender=self.appender, metrics=self._metrics
+        )

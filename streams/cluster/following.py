@@ -45,6 +45,7 @@ class Following:
         self._tail = Continued(settings, T.OUTBOX)
         self._reached: dict[int, int] = {}
         self.ends: dict[int, int] = {}
+        self._is_lost = False  # records went that were not read: of a session, lines in the middle
         self.begun = asyncio.Event()
         self.fault = "reading what was said before"
         self.progressed_ms = _monotonic_ms()
@@ -91,6 +92,7 @@ class Following:
     # ---- the loop ------------------------------------------------------------------------------
 
     async def _begin(self) -> None:
+        self._reached = {}  # nobody may take down where we were in a topic that is read anew
         await self._tail.start()
         bounds = await self._tail.bounds()
         offsets = self._model.offsets()
@@ -113,6 +115,9 @@ class Following:
         most = RECORDS_MAX if self.begun.is_set() else RECORDS_MAX_BEHIND
         records = await self._tail.fetch(within_ms=POLL_MS, most=most)
         self.progressed_ms = _monotonic_ms()
+        if self._is_lost:
+            self._is_lost = False
+            raise Unavailable("im.outbox was cut before its records were read")
         if records:
             # In one step of the loop with the fetch: who asks in between finds both or neither.
             news = self._model.apply(records)
@@ -123,8 +128,14 @@ class Following:
         await self._look()
 
     async def look_at_the_end(self) -> None:
-        """Take note of where the topic ends now, for `lag`. Raises Unavailable."""
-        self.ends = (await self._tail.bounds()).ends
+        """Take note of where the topic ends now, for `lag`, and of where we are: after a long
+        silence that may be past the last record, of which nothing is left. Raises Unavailable."""
+        bounds = await self._tail.bounds()
+        self.ends, reached = bounds.ends, self._reached
+        if any(reached.get(p, begin) < begin for p, begin in bounds.begins.items()):
+            self._is_lost = True
+        elif reached:
+            self._model.reached(reached)
 
     def _has(self, ends: dict[int, int]) -> bool:
         return all(self._reached.get(partition, 0) >= end for partition, end in ends.items())

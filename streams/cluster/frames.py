@@ -45,7 +45,8 @@ class Frames:
         self._model = model
         self._prefix = ":".join(account) + ":"
         self._show = show
-        self._open = OpenReplies()
+        # How those end that are open here, we are told.
+        self._open = OpenReplies(lambda reply: model.has_ended(session_of(reply), reply))
         self.fault = "not following im.frames yet"
         self.progressed_ms = time.monotonic_ns() // 1_000_000
         self.shown = 0
@@ -85,7 +86,7 @@ class Frames:
         for record in records:
             try:
                 reply_id, order = frame_order(record.headers)
-            except (KeyError, ValueError):
+            except InvalidRecord:
                 self.dropped += 1
                 continue
             if not reply_id.startswith(self._prefix):
@@ -99,7 +100,7 @@ class Frames:
     def _take(self, reply_id: str, record: Fetched) -> None:
         session_id = session_of(reply_id)
         try:
-            if self._has_ended(session_id, reply_id) or not self._open.show(frame_of(record.value)):
+            if not self._open.show(frame_of(record.value)):
                 self.dropped += 1
                 return
         except InvalidRecord as error:
@@ -110,13 +111,3 @@ class Frames:
         for frame in self._open.frames(session_id):
             if frame.reply_id == reply_id:
                 self._show(frame)
-
-    def _has_ended(self, session_id: str, reply_id: str) -> bool:
-        """Asked of the model once for each reply: how those end that are open here, we are told."""
-        if any(frame.reply_id == reply_id for frame in self._open.frames(session_id)):
-            return False
-        if not self._model.has_ended(session_id, reply_id):
-            return False
-        self._open.close(session_id, reply_id)
-        self._open.confirm()
-        return True

@@ -237,7 +237,16 @@ class ClusterGateway:
         return self._appender.now_ms()
 
     async def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:
-        """Lines with n > after, as far as the read model has them."""
+        """Lines with n > after. Raises Unavailable where we may not have all that was shown.
+
+        Whoever asks after a line that our model does not have got it at another gateway, which was
+        ahead of us: only a model that is up to date may say that there is nothing. A page that is
+        told so forgets what it shows, and is shown replies as open that it has seen the end of.
+        """
+        found = self._model.lines(session_id, after=after, limit=limit)
+        if found or after == 0 or self._model.lines(session_id, after=after - 1, limit=1):
+            return found
+        await self._be_up_to_date()
         return self._model.lines(session_id, after=after, limit=limit)
 
     async def view(self, session_id: str) -> SessionView | None:

@@ -32,7 +32,9 @@ class Letters:
 
     async def look(self) -> None:
         """Take note of what came since the last time. Raises Unavailable."""
-        async for batch in read_partition(self._settings, T.DEAD, PARTITION, start=self._next):
+        async for batch in read_partition(
+            self._settings, T.DEAD, partition=PARTITION, start=self._next
+        ):
             for record in batch:
                 self._at[record.key.decode("utf-8", "replace")] = record.offset
                 self._next = record.offset + 1
@@ -42,7 +44,7 @@ class Letters:
         await self.look()
         offset = self._at.get(number)
         if offset is not None:
-            reading = read_partition(self._settings, T.DEAD, PARTITION, start=offset)
+            reading = read_partition(self._settings, T.DEAD, partition=PARTITION, start=offset)
             async with aclosing(reading) as batches:
                 async for batch in batches:
                     return _letter(batch[0], number)

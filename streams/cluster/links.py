@@ -21,6 +21,7 @@ def kafka_settings(settings: Settings) -> KafkaSettings:
         sasl=kafka.sasl,
         username=kafka.username,
         password=kafka.password.reveal() if kafka.password is not None else "",
+        session_timeout_ms=round(kafka.session_timeout_s * 1_000),
     )
 
 

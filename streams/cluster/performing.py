@@ -25,7 +25,6 @@ from engine.ports import Append, Frame
 from streams import wire
 from streams.cluster.metrics import Metrics
 from streams.cluster.role import RETRY_S, Role
-from streams.embedded.crash_marks import nowhere
 from streams.embedded.performers import Performers
 from streams.ingress import Taken
 from streams.topics import T
@@ -77,8 +76,8 @@ class Performing(Role):
         self,
         topic: T,
         performers: Performers,
-        links: Links,
         *,
+        links: Links,
         calls_max: int,
         metrics: Metrics,
         outbox: frozenset[str] = frozenset(),
@@ -99,7 +98,6 @@ class Performing(Role):
         self._reports: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
-        self.at = nowhere  # told how many things have come to which crash point
 
     @property
     def in_hand(self) -> int:

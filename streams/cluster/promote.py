@@ -33,12 +33,14 @@ from engine.ports import LogRecord
 from engine.session import Session
 from streams import wire
 from streams.cluster import promoted_rows
+from streams.cluster.lane import KEPT_MS
 from streams.cluster.promotion import last_promotion, reached
-from streams.embedded.assemble import OUTBOX_CHANNELS, flow_of
 from streams.embedded.looking_back import handed_over_ms, pending_requests
 from streams.embedded.store import last_at_ms
 from streams.handed_over import in_a_persons_hands
+from streams.outbox import OUTBOX_CHANNELS
 from streams.partition_worker import GROUP
+from streams.parts import flow_of
 from streams.topics import BY_NAME, T
 from streams.wire import REQUEST_TOPICS, Promotion, Row
 
@@ -189,7 +191,7 @@ async def _bases(job: Job) -> tuple[int, ...]:
 
 async def _has_records(job: Job, topic: T, partition: int) -> bool:
     """Offsets may be used up by transactions that came to nothing."""
-    async with aclosing(read_partition(job.kafka, topic, partition)) as batches:
+    async with aclosing(read_partition(job.kafka, topic, partition=partition)) as batches:
         async for _ in batches:
             return True
     return False
@@ -305,7 +307,8 @@ class _Copy:
         """What is in the partition already, from the copy's beginning on."""
         hashed = hashlib.blake2b()
         end = self._mark.bases[partition]
-        async for batch in read_partition(self._job.kafka, T.EVENTS, partition, start=end):
+        kafka = self._job.kafka
+        async for batch in read_partition(kafka, T.EVENTS, partition=partition, start=end):
             for record in batch:
                 _hash(hashed, record.key, record.value or b"")
                 end = record.offset + 1
@@ -342,7 +345,7 @@ class _Copy:
 
     async def deliveries(self) -> None:
         """What is on its way to platforms, and late receipts."""
-        since_ms = last_at_ms(self._source.log) - promoted_rows.DELIVERIES_KEPT_MS
+        since_ms = last_at_ms(self._source.log) - KEPT_MS
 
         def page(after: int) -> tuple[list[Row], int] | None:
             found = self._source.deliveries(after=after, limit=self._job.pages.deliveries)

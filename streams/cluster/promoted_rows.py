@@ -19,16 +19,12 @@ from engine.events import MessageReceived, Redriven
 from engine.ports import DeadLetter, Delivery, Line
 from engine.session import Session
 from streams import wire
+from streams.cluster.lane import ORDER
 from streams.embedded.pipeline import line_of
 from streams.outbox import view_of
 from streams.sessions import first_due
-from streams.topics import HOUR_MS
 from streams.wire import Kept, Row
 
-DELIVERIES_KEPT_MS = 48 * HOUR_MS
-"""As long as egress keeps a receipt."""
-ORDER = "order"
-"""Of a delivery on its way, among those of its partition; what comes from a log goes first."""
 OPEN = ("queued", "sending")
 
 

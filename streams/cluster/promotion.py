@@ -15,7 +15,7 @@ from streams.wire import HALF_PROMOTED, PROMOTES, PROMOTION, Promotion, promotio
 async def last_promotion(settings: KafkaSettings) -> Promotion | None:
     """As the audit has it: begun, or finished. Raises Unavailable."""
     found: Promotion | None = None
-    async for batch in read_partition(settings, T.AUDIT, 0):
+    async for batch in read_partition(settings, T.AUDIT, partition=0):
         for record in batch:
             if PROMOTES in record.headers and record.value is not None:
                 found = promotion_of(record.value)
@@ -25,7 +25,7 @@ async def last_promotion(settings: KafkaSettings) -> Promotion | None:
 async def reached(settings: KafkaSettings, begun: Promotion) -> Promotion:
     """The same, as far as it has come. Raises Unavailable."""
     found = begun
-    async for batch in read_partition(settings, T.SESSIONS, 0):
+    async for batch in read_partition(settings, T.SESSIONS, partition=0):
         for record in batch:
             if record.key == PROMOTION and record.value is not None:
                 found = promotion_of(record.value)

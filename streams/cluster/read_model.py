@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from engine.errors import InvalidRecord, Refused, Unavailable
 from engine.ports import Line
@@ -59,6 +59,8 @@ at_ms = excluded.at_ms returning key"""
 _PUT_SESSION = """insert into sessions (id, at_ms) values (?, ?)
 on conflict (id) do update set at_ms = excluded.at_ms returning key"""
 _PUT_LINE = "insert or ignore into lines (session, n, id, at_ms, value) values (?, ?, ?, ?, ?)"
+_PUT_OFFSET = """insert into offsets values (?, ?)
+on conflict (partition) do update set next = max(next, excluded.next)"""
 _OF = "session = (select key from sessions where id = ?)"
 
 
@@ -131,12 +133,17 @@ class ReadModel:
                 if reply not in said
             ]
             db.executemany("insert or ignore into closed (reply, at_ms) values (?, ?)", rows)
-            db.executemany("insert or replace into offsets values (?, ?)", list(reached.items()))
+            db.executemany(_PUT_OFFSET, list(reached.items()))
         return news
 
     def offsets(self) -> dict[int, int]:
         """The next record to read of each partition of which any was read."""
-        return dict(self._db.execute("select partition, next from offsets"))
+        return dict(self._rows("select partition, next from offsets"))
+
+    def reached(self, offsets: Mapping[int, int]) -> None:
+        """All before these was read: past what is no record, and no batch ever brings."""
+        with _as_ours(), self._db as db:
+            db.executemany(_PUT_OFFSET, list(offsets.items()))
 
     def prune(self, now_ms: int, *, kept_ms: int = KEPT_MS) -> int:
         """Let go a bite of what is older than its topic keeps it; how many rows that were."""
@@ -158,39 +165,37 @@ class ReadModel:
 
     def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:
         """The session's lines with n > after, in order."""
-        found = self._db.execute(
+        found = self._rows(
             f"select value from lines where {_OF} and n > ? order by n limit ?",
-            (session_id, after, limit),
+            session_id,
+            after,
+            limit,
         )
         read = (shown_of(value) for (value,) in found)
         return [said.line for said in read if isinstance(said, Said)]
 
     def has_line(self, session_id: str, line_id: str) -> bool:
         """Whether the session has a line of this id."""
-        found = self._db.execute(
-            f"select 1 from lines where {_OF} and id = ?",
-            (session_id, _short(line_id, session_id)),
-        )
-        return found.fetchone() is not None
+        short = _short(line_id, session_id)
+        return bool(self._rows(f"select 1 from lines where {_OF} and id = ?", session_id, short))
 
     def has_ended(self, session_id: str, reply_id: str) -> bool:
         """Whether the reply has a line, or ended without one."""
-        found = self._db.execute("select 1 from closed where reply = ?", (reply_id,))
-        return found.fetchone() is not None or self.has_line(session_id, reply_id)
+        found = self._rows("select 1 from closed where reply = ?", reply_id)
+        return bool(found) or self.has_line(session_id, reply_id)
 
     def view(self, session_id: str) -> View | None:
         """The session's newest view."""
-        found = self._db.execute("select view from sessions where id = ?", (session_id,)).fetchone()
-        return _view(found[0]) if found is not None else None
+        found = self._rows("select view from sessions where id = ?", session_id)
+        return _view(found[0][0]) if found else None
 
     def knows(self, session_id: str) -> bool:
         """Whether anything of the session was read."""
-        found = self._db.execute("select 1 from sessions where id = ?", (session_id,))
-        return found.fetchone() is not None
+        return bool(self._rows("select 1 from sessions where id = ?", session_id))
 
     def handed_over(self) -> list[HandedOver]:
         """All sessions in a person's hands, the longest waiting first."""
-        found = self._db.execute(
+        found = self._rows(
             "select view from sessions where since_ms is not null order by since_ms, id"
         )
         views = (_view(value) for (value,) in found)
@@ -198,8 +203,12 @@ class ReadModel:
 
     def count(self) -> int:
         """How many sessions there are; it looks at each."""
-        found: int = self._db.execute("select count(*) from sessions").fetchone()[0]
+        found: int = self._rows("select count(*) from sessions")[0][0]
         return found
+
+    def _rows(self, query: str, *values: str | int) -> list[tuple[Any, ...]]:
+        with _as_ours():
+            return self._db.execute(query, values).fetchall()
 
     # ---- the file ------------------------------------------------------------------------------
 
@@ -314,7 +323,7 @@ def _as_ours() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise Unavailable(f"the read model cannot be written: {error}") from error
+        raise Unavailable(f"the read model cannot be used just now: {error}") from error
 
 
 def rebuild_needed(

@@ -9,11 +9,15 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from engine.crash_points import CrashPoint
 from engine.errors import Conflict, EngineError, Refused, Unavailable, trace_of
+from streams.embedded.crash_marks import nowhere
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
+TURN_S_MAX = 5.0
+"""A turn that takes longer is not waited for when the role is to stop."""
 
 
 class Role:
@@ -24,8 +28,11 @@ class Role:
         self.ready = "connecting"
         self.progressed_ms = _monotonic_ms()
         self._stopping = False
+        self._connected = False
         self._ends: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
+        # Told how many things have come to which crash point.
+        self.at: Callable[[CrashPoint, int], None] = nowhere
 
     async def start(self) -> None:
         """Begin. It connects when the brokers are there; `ready` says when it has."""
@@ -37,7 +44,8 @@ class Role:
         self.ready = "stopping"
         self._stopping = True
         if self._task is not None:
-            await asyncio.wait([self._task], timeout=drain_s + RETRY_S)
+            # It looks up at the end of a turn. Before the first it may wait for brokers for ever.
+            await asyncio.wait([self._task], timeout=TURN_S_MAX if self._connected else 0)
             self._task.cancel()
             await asyncio.wait([self._task])
         try:
@@ -60,6 +68,10 @@ class Role:
     async def _turn(self) -> None:
         """Work for about a second at most."""
 
+    def _not_yet(self) -> str:
+        """Why it is connected and yet not ready; empty: it is."""
+        return ""
+
     async def _drained(self) -> None:
         """Return when nothing is in hand."""
 
@@ -73,6 +85,7 @@ class Role:
                 return await start()
             except Unavailable as error:
                 self._waits(error)
+                self.progressed_ms = _monotonic_ms()
                 await asyncio.sleep(RETRY_S)
 
     def _fail(self, error: BaseException) -> None:
@@ -90,6 +103,7 @@ class Role:
         assert self._ends is not None
         try:
             await self._connect()
+            self._connected = True
             while not self._stopping and not self._ends.done():
                 await self._try_turn()
                 self.progressed_ms = _monotonic_ms()
@@ -109,7 +123,7 @@ class Role:
             await asyncio.sleep(RETRY_S)
         else:
             if not self._stopping:
-                self.ready = ""
+                self.ready = self._not_yet()
 
     def _waits(self, error: Unavailable) -> None:
         if self.ready != str(error):

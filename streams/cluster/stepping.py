@@ -14,14 +14,12 @@ from collections.abc import Callable
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.ledger import Ledger
 from adapters.kafka.reading import Tail
-from engine.crash_points import CrashPoint
 from engine.events import FlowActivated
 from engine.flow import Flow
 from streams.cluster.last_shown import BACK_MS, LastShown
 from streams.cluster.role import Role
 from streams.cluster.stepping_metrics import SteppingMetrics
 from streams.embedded.clock import wall_ms
-from streams.embedded.crash_marks import nowhere
 from streams.faust_app import Members, die, sessions_app
 from streams.partition import Partition
 from streams.partition_worker import GROUP, Bounds, PartitionWorker
@@ -59,12 +57,13 @@ class Stepping(Role):
         self._outbox = outbox
         self._metrics = metrics
         self._batch_max = batch_max
-        self.app, self._members = sessions_app(kafka, instance=instance, make=self._worker)
+        self.app, self._members = sessions_app(
+            kafka, instance=instance, make=self._worker, heard=metrics
+        )
         self._shown = LastShown()
         self._frames = Tail(kafka, T.FRAMES, committed=False)
         self._follows: frozenset[int] = frozenset()
         self._beside: asyncio.Task[None] | None = None
-        self.at: Callable[[CrashPoint, int], None] = nowhere
 
     def _worker(self, number: int, members: Members) -> PartitionWorker:
         partition = Partition(
@@ -89,14 +88,14 @@ class Stepping(Role):
 
     async def _turn(self) -> None:
         await asyncio.sleep(LOOK_MS / 1_000)
-        workers = self._members.workers
-        if not self._members.assigned_once:
-            self.ready = "joining the group"
-        elif late := sorted(n for n, worker in workers.items() if not worker.ready):
-            self.ready = f"recovering partitions {', '.join(map(str, late))}"
-        else:
-            self.ready = ""
         self._metrics.looked(self._members.lag())
+
+    def _not_yet(self) -> str:
+        if not self._members.assigned_once:
+            return "joining the group"
+        workers = self._members.workers
+        late = sorted(number for number, worker in workers.items() if not worker.ready)
+        return f"recovering partitions {', '.join(map(str, late))}" if late else ""
 
     async def _drained(self) -> None:
         self._members.hold_all()

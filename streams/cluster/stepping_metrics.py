@@ -56,6 +56,18 @@ class SteppingMetrics:
             buckets=(0.1, 0.25, 0.5, 1, 2, 5, 15, 60),
             registry=registry,
         )
+        self._rebalances = Histogram(
+            "assistant_rebalance_seconds",
+            "From the loss of our partitions until the new ones are known",
+            buckets=(0.1, 0.5, 1, 2, 5, 15, 60),
+            registry=registry,
+        )
+        self._offsets = Histogram(
+            "assistant_offset_commit_seconds",
+            "What a commit of offsets took",
+            buckets=(0.005, 0.02, 0.1, 0.5, 2, 10),
+            registry=registry,
+        )
         self._lag = Gauge("assistant_lag_events", "Events not applied yet", registry=registry)
 
     def recovered(self, partition: Partition, *, took_s: float) -> None:
@@ -89,6 +101,14 @@ class SteppingMetrics:
         for kind, count in batch.effects.items():
             self._effects.labels(kind).inc(count)
         self._sessions.inc(batch.born)
+
+    def rebalanced(self, took_s: float) -> None:
+        """Partitions were given out anew."""
+        self._rebalances.observe(took_s)
+
+    def offsets_committed(self, took_s: float) -> None:
+        """Faust has committed what was acknowledged."""
+        self._offsets.observe(took_s)
 
     def looked(self, lag: Mapping[int, int]) -> None:
         """The partitions that are here, and how far behind each is."""

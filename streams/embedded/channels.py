@@ -7,13 +7,13 @@ mark may still be called on, egress says.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from engine.crash_points import CrashPoint
 from engine.errors import NoReceipt, Refused, Unavailable, trace_of
 from engine.ports import Channel, Delivery, Line, Receipt
-from streams.embedded.pipeline import Called
+from streams.egress import Called
 from streams.ingress import Ingress
 
 log = logging.getLogger(__name__)
@@ -33,18 +33,14 @@ class Pump(NamedTuple):
     at: Callable[[CrashPoint, int], None]
 
 
-class Channels:
-    """All channel accounts of one process, found by session."""
+class Calls:
+    """The calls of channel accounts, found by session."""
 
-    def __init__(self, channels: Sequence[tuple[Channel, Ingress]]) -> None:
-        self._channels = {(channel.kind, channel.account): channel for channel, _ in channels}
-        self._ingresses = [ingress for _, ingress in channels]
+    def __init__(self, channels: Iterable[Channel]) -> None:
+        self._channels = {(channel.kind, channel.account): channel for channel in channels}
         self._calls: set[asyncio.Task[None]] = set()
         self._in_hand: set[str] = set()
         self.pump: Pump | None = None
-
-    def __iter__(self) -> Iterator[tuple[Channel, Ingress]]:
-        return zip(self._channels.values(), self._ingresses, strict=True)
 
     @property
     def in_hand(self) -> frozenset[str]:
@@ -54,15 +50,6 @@ class Channels:
     def of(self, session_id: str) -> Channel | None:
         """The channel account of a session."""
         return self._channels.get(_key(session_id))
-
-    def wrote(self, lines: Sequence[Line]) -> None:
-        """These lines are durable and numbered: whoever has them open sees them."""
-        by_channel: dict[Key, list[Line]] = {}
-        for line in lines:
-            by_channel.setdefault(_key(line.session_id), []).append(line)
-        for key, of_channel in by_channel.items():
-            if key in self._channels:
-                self._channels[key].wrote(of_channel)
 
     def call(self, marked: Sequence[Delivery]) -> None:
         """Begin the calls: a task for each that may wait, one for all that will not."""
@@ -127,6 +114,26 @@ class Channels:
             return Unavailable(told) if channel.idempotent else NoReceipt(told)
         except Exception as error:  # the adapter broke its contract: as good as not sent
             return _broken(channel, error)
+
+
+class Channels(Calls):
+    """All channel accounts of one process: what they take in, show and call."""
+
+    def __init__(self, channels: Sequence[tuple[Channel, Ingress]]) -> None:
+        super().__init__(channel for channel, _ in channels)
+        self._ingresses = [ingress for _, ingress in channels]
+
+    def __iter__(self) -> Iterator[tuple[Channel, Ingress]]:
+        return zip(self._channels.values(), self._ingresses, strict=True)
+
+    def wrote(self, lines: Sequence[Line]) -> None:
+        """These lines are durable and numbered: whoever has them open sees them."""
+        by_channel: dict[Key, list[Line]] = {}
+        for line in lines:
+            by_channel.setdefault(_key(line.session_id), []).append(line)
+        for key, of_channel in by_channel.items():
+            if key in self._channels:
+                self._channels[key].wrote(of_channel)
 
 
 def _broken(channel: Channel, error: Exception) -> Refused:

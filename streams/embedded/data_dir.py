@@ -78,12 +78,57 @@ def rotate(file: Path) -> Keys:
     Raises: Refused where there are no keys yet, or they are damaged; Unavailable without space.
     """
     kept = kept_keys(file)
-    # An id is never used again, so that no session is looked for under another key's id.
-    numbers = (int(key.id[1:]) for key in kept.pseudonyms if key.id[1:].isdecimal())
-    made = _key(max(numbers, default=0) + 1)
-    rotated = replace(kept, pseudonyms=(made, *kept.pseudonyms))
+    rotated = replace(kept, pseudonyms=(_next_key(kept), *kept.pseudonyms))
     _write(file, rotated)
     return rotated
+
+
+def announce(file: Path) -> Keys:
+    """Put a new key behind those that there are, for processes that share the file: the keys then.
+
+    It makes no ids until `take_up`; but whoever has it finds the sessions that it will make at
+    others. Raises as `rotate`, and Refused where one is announced already.
+    """
+    kept = kept_keys(file)
+    if _announced(kept) is not None:
+        raise Refused("a key is announced already: `ai-assistant keys rotate` takes it up")
+    announced = replace(kept, pseudonyms=(*kept.pseudonyms, _next_key(kept)))
+    _write(file, announced)
+    return announced
+
+
+def take_up(file: Path) -> Keys:
+    """Make the announced key the one that new sessions' ids are made with: the keys after it.
+
+    Raises as `rotate`, and Refused where none is announced: a process without the key would take
+    who wrote at one that has it for somebody else.
+    """
+    kept = kept_keys(file)
+    announced = _announced(kept)
+    if announced is None:
+        raise Refused(
+            "no key is announced: `ai-assistant keys announce` first, then restart all processes "
+            "that take messages in"
+        )
+    others = (key for key in kept.pseudonyms if key != announced)
+    rotated = replace(kept, pseudonyms=(announced, *others))
+    _write(file, rotated)
+    return rotated
+
+
+def _number(key: Key) -> int:
+    return int(key.id[1:]) if key.id[1:].isdecimal() else 0
+
+
+def _next_key(kept: Keys) -> Key:
+    # An id is never used again, so that no session is looked for under another key's id.
+    return _key(max(map(_number, kept.pseudonyms)) + 1)
+
+
+def _announced(kept: Keys) -> Key | None:
+    """The newest key, where it is not the one that makes ids."""
+    newest = max(kept.pseudonyms, key=_number)
+    return None if newest == kept.pseudonyms[0] else newest
 
 
 def _read(file: Path) -> Keys:

@@ -16,8 +16,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from msgspec.structs import replace
-
 from engine import codec
 from engine.crash_points import CrashPoint
 from engine.errors import InvalidRecord, Refused, Unavailable, trace_of
@@ -37,7 +35,7 @@ from streams.embedded.crash_marks import nowhere
 from streams.embedded.looking_back import handed_over_ms
 from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
-from streams.embedded.pipeline import Called, Decided, Pipeline
+from streams.embedded.pipeline import Called, Decided, Pipeline, numbered
 from streams.gateway import NOT_KNOWN, ChannelGateway
 from streams.handed_over import HandedOverSessions, in_a_persons_hands
 from streams.host_state import HandedOver, HostState
@@ -458,8 +456,3 @@ class EmbeddedHost:
                 f"session {session_id!r} is not in a person's hands: "
                 "`ai-assistant operator list` shows those that are"
             )
-
-
-def numbered(decided: Decided) -> list[Line]:
-    """The lines of a committed batch with the numbers they got."""
-    return [replace(line, n=n) for line, n in zip(decided.lines, decided.numbers, strict=True)]

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from engine import codec
 from engine.effects import RunnerRequest, SendMessage
-from engine.errors import Conflict, InvalidRecord, NoReceipt, Refused, Unavailable
-from engine.events import FlowActivated, FlowRef
+from engine.errors import Conflict, InvalidRecord, Refused
+from engine.events import ClockReached, FlowActivated, FlowRef
 from engine.flow import Flow
 from engine.ids import outcome_event_id
 from engine.limits import DEATHS_MAX
@@ -24,10 +25,10 @@ from engine.ports import (
     Line,
     LogRecord,
     Owner,
-    Receipt,
 )
 from engine.session import Session
 from streams.clock import Deadlines
+from streams.egress import Called as Called
 from streams.egress import Egress
 from streams.embedded.looking_back import pending_requests
 from streams.embedded.store import Store
@@ -40,13 +41,6 @@ MARKS_MAX = 1_024
 WOKEN_MAX = 256
 """Sessions woken in one batch: after an outage they come in turn, not all at once."""
 READ_MAX = 512
-
-
-class Called(NamedTuple):
-    """What a channel's call came to; None: egress did not let it be made."""
-
-    reply_id: str
-    outcome: Receipt | Refused | Unavailable | None
 
 
 class Recovered(NamedTuple):
@@ -254,7 +248,18 @@ class Pipeline:
                 continue  # its next event is a dead letter, which says so
             if person:
                 handed_over.append(session)
+        self._put_off()
         return requests, handed_over
+
+    def _put_off(self) -> None:
+        """Sessions whose wake-ups were set aside: they are woken when they would have been."""
+        for letter in self.store.dead_letters():
+            try:
+                body = codec.decode_event(letter.value).body
+            except InvalidRecord:
+                continue
+            if isinstance(body, ClockReached):
+                self.deadlines.set_aside(letter.session_id, body.due_ms, at_ms=letter.at_ms)
 
     # ---- one batch -------------------------------------------------------------------------
 
@@ -300,6 +305,8 @@ class Pipeline:
         self._offset += len(decided.appends)
         for session, _ in decided.batch.stepped.values():
             self.deadlines.put(session.id, first_due(session.pending))
+        for session_id, due_ms in decided.batch.unwoken:
+            self.deadlines.set_aside(session_id, due_ms, at_ms=decided.at_ms)
 
     # ---- inside ----------------------------------------------------------------------------
 
@@ -338,36 +345,15 @@ class Pipeline:
         return reply_id in decided.deliveries or self.store.delivery(reply_id) is not None
 
     def _receipt(self, decided: Decided, call: Called) -> None:
-        now_ms, outcome = decided.at_ms, call.outcome
-        if isinstance(outcome, Receipt):
-            delivery = self.egress.sent(call.reply_id, outcome, now_ms=now_ms)
-            if delivery is not None:
-                decided.deliveries[delivery.reply_id] = delivery
-                if delivery.address.channel in self._outbox:
-                    decided.lines.append(line_of(delivery, at_ms=now_ms))
+        ended = self.egress.came(call, now_ms=decided.at_ms)
+        if ended is None:
             return
-        if outcome is None:
-            delivery = self.egress.uncalled(call.reply_id, now_ms=now_ms)
-            if delivery is not None:
-                decided.deliveries[delivery.reply_id] = delivery
-            return
-        ended: tuple[Delivery, Append | None] | None
-        if isinstance(outcome, NoReceipt):
-            ended = self.egress.unknown(call.reply_id, str(outcome), now_ms=now_ms)
-        elif isinstance(outcome, Unavailable):
-            ended = self.egress.unavailable(
-                call.reply_id,
-                str(outcome),
-                now_ms=now_ms,
-                retry_after_ms=outcome.retry_after_ms,
-            )
-        else:
-            ended = self.egress.refused(call.reply_id, str(outcome), now_ms=now_ms)
-        if ended is not None:
-            delivery, event = ended
-            decided.deliveries[delivery.reply_id] = delivery
-            if event is not None:
-                decided.appends.append(event)
+        delivery, event = ended
+        decided.deliveries[delivery.reply_id] = delivery
+        if event is not None:
+            decided.appends.append(event)
+        if delivery.state == "sent" and delivery.address.channel in self._outbox:
+            decided.lines.append(line_of(delivery, at_ms=decided.at_ms))
 
     def _activate_last(self) -> None:
         control = self.store.last_control(up_to=self.store.watermark(PARTITION))
@@ -415,3 +401,8 @@ def line_of(delivery: Delivery, *, at_ms: int) -> Line:
         at_ms=at_ms,
         how=delivery.how,
     )
+
+
+def numbered(decided: Decided) -> list[Line]:
+    """The lines of a committed batch with the numbers they got."""
+    return [replace(line, n=n) for line, n in zip(decided.lines, decided.numbers, strict=True)]

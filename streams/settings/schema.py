@@ -161,7 +161,8 @@ class Kafka(Section, frozen=True):
     over its restarts. `partitions`: chosen once; another number would part sessions from their
     past. `keys_file`: the pseudonym and cookie keys, as `keys.json` of a data directory has them:
     the same for all processes that take messages in. `read_model`: where such a process keeps what
-    it read of all conversations; it can be read again.
+    it read of all conversations; it can be read again. `session_timeout_s`: a process that is not
+    heard of for so long loses its partitions to the others.
     """
 
     brokers: tuple[Broker, ...] = ()
@@ -177,6 +178,7 @@ class Kafka(Section, frozen=True):
     username: str = ""
     password: Secret | None = None
     keys_file: Path | None = None
+    session_timeout_s: Annotated[float, Meta(ge=1, le=1_800)] = 30.0
     read_model: Literal["file", "memory"] = "file"
 
 

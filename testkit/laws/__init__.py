@@ -14,6 +14,7 @@ from testkit.laws import (
     calls,
     folding,
     history,
+    lines,
     messages,
     people,
     replies,
@@ -39,6 +40,7 @@ DIALOG_LAWS: Mapping[str, Callable[[Dialog], Iterator[Found]]] = {
     **messages.DIALOG_LAWS,
     **requests.DIALOG_LAWS,
     **replies.DIALOG_LAWS,
+    **lines.DIALOG_LAWS,
     **runners.DIALOG_LAWS,
     **folding.DIALOG_LAWS,
 }

@@ -14,7 +14,7 @@ from engine.limits import FRAMES_PER_S_MAX, MARK_TO_CALL_MAX_MS, REPLY_TEXT_BYTE
 from engine.ports import Delivery
 from testkit.laws.reading import ALL, SENDS, Dialog, Found, Reading
 from testkit.laws.replies import ATTEMPTS_MAX
-from testkit.worlds import Called, Received, Shown
+from testkit.worlds import Called, Fault, Received, Shown
 
 NEVER = ALL
 """Beyond the watermark of any log."""
@@ -99,6 +99,41 @@ def both_sides_agree(reading: Reading) -> Iterator[Found]:
             yield _of(one, f"{one.reply_id} was withdrawn before its mark, and was received")
         if one.state == "unknown" and repeatable and one.withdrawn_ms is None:
             yield _of(one, f"{one.reply_id} is unknown where a repetition is recognised")
+
+
+def unknown_for_a_reason(reading: Reading) -> Iterator[Found]:
+    """Unknown is what its platform never answered, or whose owner went after its mark (law 8).
+
+    A commit that failed is no reason: who called still hears what came of it.
+    """
+    unsaid = {one.reply_id for one in reading.calls if one.unsaid}
+    for dialog in reading.dialogs.values():
+        takeovers = reading.takeovers.get(dialog.partition.number, ())
+        for one in dialog.deliveries:
+            if one.state != "unknown" or one.reply_id in unsaid or one.sending_ms is None:
+                continue
+            if not any(at_ms >= one.sending_ms for at_ms in takeovers):
+                yield _of(one, f"{one.reply_id} is unknown, and nobody died or lost its partition")
+
+
+def called_again_for_a_reason(reading: Reading) -> Iterator[Found]:
+    """Who was told that the platform took a reply calls for it no second time (law 8, design 10).
+
+    Another owner may, who was not told. Who has lost the partition may call once more.
+    """
+    owners: Counter[int] = Counter()
+    last: dict[str, tuple[Called, int]] = {}
+    for one in reading.evidence.seen:
+        if isinstance(one, Fault) and one.new_owner:
+            owners[one.partition] += 1
+        if not isinstance(one, Called) or one.fenced:
+            continue
+        dialog = reading.dialogs.get(one.session_id)
+        owner = 0 if dialog is None else owners[dialog.partition.number]
+        before, owner_before = last.get(one.reply_id, (None, owner))
+        if before is not None and owner == owner_before and before.took and not before.unsaid:
+            yield _at(one, f"{one.reply_id} was called for again by who knew that it was taken")
+        last[one.reply_id] = one, owner
 
 
 def failed_for_a_reason(reading: Reading) -> Iterator[Found]:
@@ -292,6 +327,8 @@ WHOLE_LAWS: Mapping[str, Callable[[Reading], Iterator[Found]]] = {
     "received once": received_once,
     "received as ordered": received_as_ordered,
     "both sides agree": both_sides_agree,
+    "unknown for a reason": unknown_for_a_reason,
+    "called again for a reason": called_again_for_a_reason,
     "failed for a reason": failed_for_a_reason,
     "nothing after it was withdrawn": nothing_after_it_was_withdrawn,
     "replies in order": replies_in_order,

@@ -13,6 +13,7 @@ from engine.events import ClockReached, FlowActivated, FlowRef, MessageReceived,
 from engine.ids import session_of
 from engine.limits import CLOCK_SKEW_MAX_MS, DEATHS_MAX
 from engine.ports import LogRecord
+from streams.ingress import redriven_id
 from testkit.laws.reading import Dialog, Found, Partition, Reading
 from testkit.worlds import Fault
 
@@ -122,13 +123,38 @@ def dead_letters(reading: Reading) -> Iterator[Found]:
                 yield Found(what, letter.at_ms, session_id=letter.session_id)
 
 
+def died_of_and_stepped(reading: Reading) -> Iterator[Found]:
+    """What a process died at three times is a dead letter, unstepped (design 7, 8)."""
+    died: dict[tuple[int, str], list[int]] = {}
+    for one in reading.faults:
+        if one.standing:
+            died.setdefault((one.partition, one.standing), []).append(one.at_ms)
+    for dialog in reading.dialogs.values() if died else ():
+        for row in dialog.rows:
+            deaths = died.get((dialog.partition.number, row.event_id))
+            if deaths is None:
+                continue
+            # What a repetition of it kills later is no matter.
+            before = sum(at_ms < dialog.times.get(row.seq, 0) for at_ms in deaths)
+            if row.offset and before >= DEATHS_MAX:
+                what = f"seq {row.seq} stepped what {before} processes had died at"
+                yield Found(what, session_id=dialog.id)
+
+
 def redriven(reading: Reading) -> Iterator[Found]:
     """A letter is marked as taken again together with the event that takes it (design 11)."""
     for partition in reading.partitions:
-        bodies = [event.body for event in partition.events.values() if event is not None]
+        events = {event.id: event for event in partition.events.values() if event is not None}
+        bodies = [event.body for event in events.values()]
         again = {body.of for body in bodies if isinstance(body, Redriven)}
         for offset, letter in partition.letters.items():
             event = partition.events.get(offset)
+            taken = events.get(redriven_id(letter))
+            if letter.redriven_ms is not None and taken is None:
+                yield Found(f"nothing takes letter {offset} again", session_id=letter.session_id)
+            if letter.redriven_ms is None and taken is not None:
+                what = f"letter {offset} was taken again, and does not say so"
+                yield Found(what, taken.at_ms, session_id=letter.session_id)
             if event is None or not isinstance(event.body, MessageReceived | Redriven):
                 continue
             of = event.body.of if isinstance(event.body, Redriven) else event.id
@@ -215,6 +241,7 @@ WHOLE_LAWS: Mapping[str, Callable[[Reading], Iterator[Found]]] = {
     "no clock early": early_clock,
     "records round-trip": records_round_trip,
     "dead letters have a reason": dead_letters,
+    "what kills is set aside": died_of_and_stepped,
     "redriven once asked": redriven,
 }
 DIALOG_LAWS: Mapping[str, Callable[[Dialog], Iterator[Found]]] = {

@@ -74,10 +74,15 @@ def as_written(reading: Reading) -> Iterator[Found]:
 def as_asked(reading: Reading) -> Iterator[Found]:
     """The log holds what was asked of sessions beside messages, as it was asked, and only that.
 
-    A redrive brings the message that was set aside (design 9: events; 11).
+    A redrive brings the message that was set aside (design 9: events; 11). Who is in a person's
+    hands is in their hands for the host's operators, too: nothing asked of them is refused.
     """
     asked = {one.event_id: one for one in reading.evidence.seen if isinstance(one, Asked)}
     wrote = _messages(reading)
+    for refused in reading.evidence.seen:
+        if isinstance(refused, Rejected) and refused.event_id in asked:
+            what = f"{_named(refused)} was asked for, and refused"
+            yield Found(what, refused.at_ms, session_id=refused.session_id)
     for partition in reading.partitions:
         for event in partition.events.values():
             if event is None or not isinstance(event.body, ASKED):

@@ -5,9 +5,10 @@ digests vouch for it, and a dialog whose digests part from its fold is followed 
 judges nothing.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from engine import codec
@@ -18,17 +19,15 @@ from engine.flow import Flow
 from engine.ids import derive
 from engine.limits import SEEN_KEPT_MS
 from engine.ports import DeadLetter, Delivery, LogRecord, StepRow
-from engine.session import Microstep, Session, StepRecord
+from engine.session import Session, StepRecord
 from engine.step import new_session, step
 from streams.sessions import activation
 from testkit.laws.facts import Held, fact
-from testkit.worlds import Began, Called, Evidence, Fault, Logged, Received, Said
+from testkit.worlds import Began, Called, Evidence, Fault, Logged, Read, Received, Said
 
 ALL = 1_000_000_000
 """More than any log of a test holds."""
 SENDS = (SendMessage, CloseReply)
-MOVES_MAX = 10_000
-"""Moves (a flow, a row and two leaves) of which it is remembered what they leave and enter."""
 
 
 class Found(NamedTuple):
@@ -204,6 +203,15 @@ class Reading:
         return [one for one in self.evidence.seen if isinstance(one, Fault)]
 
     @cached_property
+    def takeovers(self) -> Mapping[int, Sequence[int]]:
+        """The log times at which a partition's owner died or lost it, by partition, as it came."""
+        found: dict[int, list[int]] = {}
+        for one in self.faults:
+            if one.new_owner:
+                found.setdefault(one.partition, []).append(one.at_ms)
+        return found
+
+    @cached_property
     def calls(self) -> Sequence[Called]:
         """All calls of the platform."""
         return [one for one in self.evidence.seen if isinstance(one, Called)]
@@ -223,12 +231,35 @@ class Reading:
         return found
 
     @cached_property
+    def began_by(self) -> Mapping[str, Sequence[int]]:
+        """To each of `began` which owner of its partition it was then, counted from 0."""
+        owners: Counter[int] = Counter()
+        found: dict[str, list[int]] = {}
+        for one in self.evidence.seen:
+            if isinstance(one, Fault) and one.new_owner:
+                owners[one.partition] += 1
+            elif isinstance(one, Began):
+                dialog = self.dialogs.get(one.request.session_id)
+                number = 0 if dialog is None else dialog.partition.number
+                found.setdefault(one.request.session_id, []).append(owners[number])
+        return found
+
+    @cached_property
     def said(self) -> Mapping[str, Sequence[Said]]:
         """What runners said, by request."""
         found: dict[str, list[Said]] = {}
         for one in self.evidence.seen:
             if isinstance(one, Said):
                 found.setdefault(one.effect_id, []).append(one)
+        return found
+
+    @cached_property
+    def read(self) -> Mapping[str, Sequence[Read]]:
+        """The lines that people's pages got, by session."""
+        found: dict[str, list[Read]] = {}
+        for one in self.evidence.seen:
+            if isinstance(one, Read):
+                found.setdefault(one.line.session_id, []).append(one)
         return found
 
     @property
@@ -355,43 +386,3 @@ def event_of(partition: Partition, row: StepRow, *, before: Session) -> Event | 
             if activated == row.event_id:
                 return activation(control, before)
     return None
-
-
-def left(flow: Flow, microstep: Microstep) -> frozenset[str]:
-    """The states that a microstep left for certain, those that it entered again included."""
-    return _left((flow, microstep.row, microstep.source, microstep.dest))
-
-
-@lru_cache(maxsize=MOVES_MAX)
-def _left(move: tuple[Flow, int, str, str]) -> frozenset[str]:
-    flow, row, from_state, to_state = move
-    source, dest = flow.path(from_state), flow.path(to_state)
-    rows = getattr(getattr(flow, "table", None), "rows", None)
-    if rows is None:
-        return frozenset(source) - frozenset(dest)
-    to = rows[row].dest
-    if to is None:
-        return frozenset()
-    to = from_state if to == "=" else to
-    if to in source:
-        return frozenset(source[: source.index(to) + 1])
-    return frozenset(source) - frozenset(dest)
-
-
-def may_leave(flow: Flow, microstep: Microstep) -> frozenset[str]:
-    """The states that it may have left: of a flow whose rows are not known, those it stayed in."""
-    known = getattr(getattr(flow, "table", None), "rows", None) is not None
-    again = frozenset() if known else frozenset(flow.path(microstep.source))
-    return left(flow, microstep) | again
-
-
-def entered(flow: Flow, microstep: Microstep) -> frozenset[str]:
-    """The states that a microstep entered, those that it had just left included."""
-    return _entered((flow, microstep.row, microstep.source, microstep.dest))
-
-
-@lru_cache(maxsize=MOVES_MAX)
-def _entered(move: tuple[Flow, int, str, str]) -> frozenset[str]:
-    flow, _, from_state, to_state = move
-    kept = frozenset(flow.path(from_state)) - _left(move)
-    return frozenset(flow.path(to_state)) - kept

@@ -130,9 +130,6 @@ def set_aside_with_a_word(dialog: Dialog) -> Iterator[Found]:
 def receipts(dialog: Dialog) -> Iterator[Found]:
     """queued → sending → sent | unknown | failed, each with its time (design 10)."""
     rested_ms = dialog.reading.evidence.rested_ms
-    # A mark whose owner went is marked again where the platform knows repetitions: no answer of the
-    # platform's, so it uses no attempt up.
-    marks_max = ATTEMPTS_MAX + len(dialog.reading.faults)
     for one in dialog.deliveries:
         times = [t for t in (one.queued_ms, one.sending_ms, one.receipted_ms) if t is not None]
         # What was repeated after a restart may have been marked before it was queued anew.
@@ -144,12 +141,45 @@ def receipts(dialog: Dialog) -> Iterator[Found]:
             yield Found(f"{one.reply_id} is {one.state} without a mark", one.queued_ms)
         if one.state in ("sent", "unknown") and one.sending_ms is None:
             yield Found(f"{one.reply_id} is {one.state} without a mark", one.queued_ms)
-        if one.attempt > marks_max:
+        if one.attempt > ATTEMPTS_MAX and one.attempt > _marks_max(dialog, one):
             yield Found(f"{one.reply_id} was tried {one.attempt} times", one.queued_ms)
         if one.state == "closed" and one.text is not None:
             yield Found(f"{one.reply_id} has a text, and was only closed", one.queued_ms)
         if rested_ms is not None and one.state not in ENDED:
             yield Found(f"{one.reply_id} is {one.state} at rest", rested_ms)
+
+
+def _marks_max(dialog: Dialog, one: Delivery) -> int:
+    """A mark whose owner went is marked again where the platform knows repetitions.
+
+    That is no answer of the platform's, so it uses no attempt up.
+    """
+    if not dialog.reading.evidence.idempotent:
+        return ATTEMPTS_MAX
+    takeovers = dialog.reading.takeovers.get(dialog.partition.number, ())
+    return ATTEMPTS_MAX + sum(at_ms >= one.queued_ms for at_ms in takeovers)
+
+
+def sent_means_in_the_outbox(dialog: Dialog) -> Iterator[Found]:
+    """Where the log keeps a channel's outbox, what is sent has its line there, once (design 10).
+
+    Lines are numbered without gaps, so that who comes back can name the last one they have.
+    """
+    lines_of = dialog.reading.evidence.lines
+    if lines_of is None:
+        return
+    lines = lines_of(dialog.id)
+    for n, line in enumerate(lines, start=1):
+        if line.n != n:
+            yield Found(f"line {n} has number {line.n}", line.at_ms)
+    texts = Counter((line.id, line.text) for line in lines)
+    sent = {(one.reply_id, one.text or "") for one in dialog.deliveries if one.state == "sent"}
+    for reply_id, text in sent:
+        if texts[reply_id, text] != 1:
+            yield Found(f"{reply_id} is sent, and is {texts[reply_id, text]} times in the outbox")
+    for line in lines:
+        if line.author != "user" and (line.id, line.text) not in sent:
+            yield Found(f"{line.id} is in the outbox, and was not sent", line.at_ms)
 
 
 def withdrawn_by_an_order(dialog: Dialog) -> Iterator[Found]:
@@ -209,6 +239,7 @@ DIALOG_LAWS: Mapping[str, Callable[[Dialog], Iterator[Found]]] = {
     "addressed to the session": addressed_to_the_session,
     "set aside with a word": set_aside_with_a_word,
     "receipts": receipts,
+    "sent means in the outbox": sent_means_in_the_outbox,
     "withdrawn by an order": withdrawn_by_an_order,
     "undelivered is told": undelivered_is_told,
 }

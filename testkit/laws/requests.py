@@ -8,7 +8,8 @@ from engine.effects import REQUESTS, CallModel, Cancel, FindIntent, RunSkill
 from engine.events import FlowActivated
 from engine.flow import Cell, Flow
 from engine.ids import outcome_event_id, reply_id, session_of
-from testkit.laws.reading import Dialog, Found, Stepped, entered, left, may_leave
+from testkit.laws.moves import entered, left, may_leave
+from testkit.laws.reading import Dialog, Found, Stepped
 
 KINDS = {CallModel: "model", RunSkill: "skill", FindIntent: "intent"}
 

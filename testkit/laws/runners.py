@@ -4,7 +4,6 @@ Both ends are looked at: what left the session and what a runner was given, what
 what came of it.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from engine.effects import (
@@ -52,16 +51,22 @@ def asked_as_ordered(dialog: Dialog) -> Iterator[Found]:
 
 
 def given_once(dialog: Dialog) -> Iterator[Found]:
-    """A request is worked on once, and anew only by another process after a fault (design 7, 9)."""
+    """A request is worked on once, and anew only by another owner of its partition (design 7, 9).
+
+    Who has lost the partition may begin what waited there.
+    """
     began = dialog.reading.began.get(dialog.id, ())
-    given = Counter(one.request.effect_id for one in began)
-    if not given or max(given.values()) == 1:
+    if len({one.request.effect_id for one in began}) == len(began):
         return
-    here = dialog.partition.number
-    owners = 1 + sum(one.new_owner and one.partition == here for one in dialog.reading.faults)
-    for effect_id, n in given.items():
-        if n > owners:
-            yield Found(f"{effect_id} was given to runners {n} times, by {owners} owners")
+    owners = dialog.reading.began_by[dialog.id]
+    last: dict[str, int] = {}
+    for one, owner in zip(began, owners, strict=True):
+        if one.fenced:
+            continue
+        effect_id = one.request.effect_id
+        if last.get(effect_id) == owner:
+            yield Found(f"{effect_id} was given to runners twice by one owner", one.at_ms)
+        last[effect_id] = owner
 
 
 def _is_asked(request: RunnerRequest, effect: Effect) -> bool:
@@ -118,7 +123,7 @@ def _prompt(session: Session, call: CallModel) -> list[tuple[str, str]]:
 
 
 def outcomes_as_said(dialog: Dialog) -> Iterator[Found]:
-    """An answer in the log is what a runner said, whole or cut at its limit (design 9).
+    """An answer in the log is what a runner said, whole, or cut at its limit and marked (design 9).
 
     One that hands over is what had been said until then.
     """
@@ -134,11 +139,11 @@ def outcomes_as_said(dialog: Dialog) -> Iterator[Found]:
 def _is_said(body: ModelReplied | SkillDone, one: Said) -> bool:
     if not one.is_all and body.fallback is None:
         return False
-    if body.text == one.text:
-        return True
     text, whole = _plain(body.text), _plain(one.text)
     is_long = len(body.text.encode()) > REPLY_TEXT_BYTES_MAX - 4
-    return text == whole or (is_long and whole.startswith(text))
+    if text == whole:
+        return is_long or not body.cut
+    return is_long and whole.startswith(text) and (body.cut or not one.is_all)
 
 
 def frames_begin_what_was_said(reading: Reading) -> Iterator[Found]:

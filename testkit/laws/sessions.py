@@ -28,7 +28,8 @@ from engine.limits import (
 )
 from engine.session import Microstep
 from engine.step import TRIGGERS
-from testkit.laws.reading import MOVES_MAX, Stepped, entered
+from testkit.laws.moves import MOVES_MAX, entered
+from testkit.laws.reading import Stepped
 
 ANSWERS = (ModelReplied, SkillDone)
 DATA_MAX = 10_000

@@ -7,8 +7,8 @@ It keeps what was seen, and decides nothing that a hop decides.
 
 import heapq
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from random import Random
@@ -19,13 +19,15 @@ from engine.effects import RunnerRequest
 from engine.errors import Conflict, Refused
 from engine.events import FlowActivated, Outcome
 from engine.flow import Flow
-from engine.ports import Delivery
+from engine.ports import Delivery, Line
 from engine.session import Session
 from streams.egress import Account, Egress
 from streams.embedded.pipeline import Called, Decided
 from streams.limiter import Limiter
 from testkit.simulator.machines import Disk, Machine, SimulatedLog, Time
+from testkit.simulator.pages import Pages
 from testkit.simulator.platform import Answer, Platform, Post, reached
+from testkit.simulator.setup import Armed, Setup
 from testkit.simulator.worker import Died, Partition, PartitionWorker
 from testkit.worlds import Acknowledged, Began, Fault, Received, Rejected, Said, Seen, told
 from testkit.worlds import Called as CalledPlatform
@@ -36,32 +38,6 @@ TURNS_MAX = 10_000
 """Batches until nothing moves: more is a world that goes round in circles."""
 ENDED_KEPT = 256
 """Requests that have ended, and may be answered once more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """How the world is built. `flows`: what one owner of a partition after the other runs."""
-
-    flows: tuple[Flow, ...]
-    partitions: int
-    workers: int
-    limit: tuple[int, int] | None
-    calls_max: int
-
-
-@dataclass
-class Armed:
-    """Faults that wait for their instant."""
-
-    crashes: list[CrashPoint] = field(default_factory=list)
-    zombies: dict[int, None] = field(default_factory=dict)
-    deadly: str = ""
-    """The event at which the last process died, while more are to die of a step."""
-
-    def clear(self) -> None:
-        self.deadly = ""
-        self.crashes.clear()
-        self.zombies.clear()
 
 
 class Cluster:
@@ -76,6 +52,7 @@ class Cluster:
         self.pending: dict[str, RunnerRequest] = {}
         self.finished: deque[tuple[RunnerRequest, Outcome | None]] = deque(maxlen=ENDED_KEPT)
         self.faults = 0
+        self.broke_ms = self.time.now_ms  # the world's time after the last fault
         self._setup = setup
         self._rng = rng
         self._flows = {str(flow.ref): flow for flow in setup.flows}
@@ -85,6 +62,8 @@ class Cluster:
         self._later: list[tuple[int, int, PartitionWorker, Delivery | Called]] = []
         self._numbers = count()
         self._owners_before = [0] * setup.partitions
+        self.pages = Pages(self.logs, rng, seen=self.seen)
+        self._unwoken: dict[str, int] = {}  # sessions whose wake-up was set aside, and since when
         numbers = range(setup.partitions)
         self.owners = [self._worker(number, number % setup.workers) for number in numbers]
         for owner in self.owners:
@@ -117,14 +96,18 @@ class Cluster:
 
     def _broke(self, number: int, fault: Fault) -> None:
         self.faults += 1
-        self.seen.append(replace(fault, at_ms=self.log_ms(number), partition=number))
+        self.broke_ms = self.time.now_ms
+        self.seen.append(replace(fault, at_ms=self.log_ms(max(number, 0)), partition=number))
 
     def _hand_to_next(self, number: int) -> None:
-        old = self.owners[number]
+        old, before_ms = self.owners[number], self.log_ms(number)
         self._owners_before[number] += 1
         self.platform.take_back(number)
+        self.pages.lose(number)
         new = self._worker(number, (old.number + 1) % self._setup.workers)
         self.owners[number] = new
+        if (jumped_ms := self.log_ms(number) - before_ms) > 0:
+            self.fault(number, "the new owner's clock is ahead", lasted_ms=jumped_ms)
         self._start(new, standing=old.standing)
         here = self.owners[number]
         stale = [
@@ -136,7 +119,8 @@ class Cluster:
             del self.pending[effect_id]
 
     def _worker(self, number: int, worker: int) -> PartitionWorker:
-        partition = Partition(number, worker, self.logs[number], self.machines[worker])
+        outbox = frozenset([CHANNEL] if self._setup.outbox else [])
+        partition = Partition(number, worker, self.logs[number], self.machines[worker], outbox)
         return PartitionWorker(
             partition,
             self,
@@ -162,7 +146,11 @@ class Cluster:
         if limit is not None:
             limiter = Limiter.of_new_owner(limit[0], period_ms=limit[1], now_ms=now_ms)
         account = Account(idempotent=self.platform.idempotent, limiter=limiter)
-        return Egress({(CHANNEL, account_of(number)): account}, jitter=self._rng.random)
+        return Egress(
+            {(CHANNEL, account_of(number)): account},
+            delivery=self.logs[number].delivery,
+            jitter=self._rng.random,
+        )
 
     # ---- running them --------------------------------------------------------------------------
 
@@ -223,8 +211,16 @@ class Cluster:
                 self.platform.done(post)
                 self._tell(post, Rejected)
             else:
-                owner.taken.append((taken, post))
+                line = taken.line
+                if line and self.logs[post.partition].has_line(line.session_id, line.id):
+                    self.acknowledged(owner, post)  # as the host: what is a line is not taken again
+                else:
+                    owner.taken.append((taken, post))
         return bool(posts)
+
+    def come_back(self) -> None:
+        """Pages without a connection connect to the owners of their partitions."""
+        self.pages.come_back([self.log_ms(number) for number in range(self._setup.partitions)])
 
     # ---- time ----------------------------------------------------------------------------------
 
@@ -249,6 +245,7 @@ class Cluster:
             _, _, worker, what = heapq.heappop(self._later)
             if worker.is_gone:
                 continue
+            self.broke_ms = self.time.now_ms  # what made the platform slow ends here
             if isinstance(what, Called):
                 worker.receipt(what)
             else:
@@ -299,8 +296,9 @@ class Cluster:
 
     def began(self, worker: PartitionWorker, request: RunnerRequest) -> None:
         """It is pending until its owner is done with it."""
-        self.seen.append(Began(at_ms=worker.clock.now_ms(), request=request))
-        if self.owners[worker.partition] is worker:
+        fenced = self.owners[worker.partition] is not worker
+        self.seen.append(Began(at_ms=worker.clock.now_ms(), request=request, fenced=fenced))
+        if not fenced:
             self.pending.setdefault(request.effect_id, request)
 
     def said(self, worker: PartitionWorker, effect_id: str, *, text: str, is_all: bool) -> None:
@@ -316,12 +314,25 @@ class Cluster:
             self.pending.pop(request.effect_id, None)
             self.finished.append((request, outcome))
 
+    def durable(self, worker: PartitionWorker, decided: Decided) -> None:
+        """A session whose wake-up was set aside has nobody who wakes it, until it is stepped."""
+        for session_id, _ in decided.batch.unwoken:
+            self._unwoken.setdefault(session_id, decided.at_ms)
+        for session_id in [one for one in self._unwoken if one in decided.batch.stepped]:
+            slept_ms = decided.at_ms - self._unwoken.pop(session_id)
+            self.fault(worker.partition, "a wake-up was set aside", lasted_ms=slept_ms)
+
     def committed(self, worker: PartitionWorker, decided: Decided) -> None:
         """Where a zombie is wanted, it loses its partition between a mark and the call."""
         number = worker.partition
         if number in self.armed.zombies and decided.marked and self.owners[number] is worker:
             del self.armed.zombies[number]
             self.move(number, why="moved between mark and call", leaves_zombie=True)
+
+    def wrote(self, worker: PartitionWorker, lines: Sequence[Line]) -> None:
+        """Pages are connected to their partition's owner."""
+        if self.owners[worker.partition] is worker:
+            self.pages.wrote(lines, worker.clock.now_ms())
 
     def call(self, worker: PartitionWorker, delivery: Delivery) -> None:
         """Now, or when a connection is free; the worker may die before its turn has come."""
@@ -370,6 +381,7 @@ class Cluster:
                 watermark=self.logs[worker.partition].watermark(0),
                 platform_ms=self.time.now_ms,
                 fenced=self.owners[worker.partition] is not worker,
+                unsaid=answer.is_unsaid,
             )
         )
         if answer.took and answer.is_new:

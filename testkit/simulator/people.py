@@ -8,7 +8,7 @@ from functools import partial
 
 from engine import codec
 from engine.errors import InvalidRecord, Refused
-from engine.events import Ms, message_id
+from engine.events import ClockReached, Ms, message_id
 from engine.ids import message_event_id
 from engine.limits import MESSAGE_AGE_MAX_MS
 from engine.ports import Incoming
@@ -25,14 +25,24 @@ AGE_MS_MAX = 2 * MESSAGE_AGE_MAX_MS
 
 
 class People:
-    """All users of a script, spread evenly over the partitions of a cluster."""
+    """All users of a script, spread evenly over the partitions of a cluster.
 
-    def __init__(self, script: Script, cluster: Cluster) -> None:
+    `shows_lines`: the platform shows them their own lines.
+    """
+
+    def __init__(self, script: Script, cluster: Cluster, *, shows_lines: bool) -> None:
+        self._shows_lines = shows_lines
         self._script = script
         self._cluster = cluster
         self._partitions = len(cluster.logs)
         self._ingresses = [
-            Ingress(CHANNEL, account_of(number), keys=KEYS, known=partial(self._knows, number))
+            Ingress(
+                CHANNEL,
+                account_of(number),
+                keys=KEYS,
+                known=partial(self._knows, number),
+                shows_lines=shows_lines,
+            )
             for number in range(self._partitions)
         ]
         self._accounts = {account_of(number): number for number in range(self._partitions)}
@@ -86,6 +96,8 @@ class People:
         )
         self._messages.append((incoming, wrote))
         self._cluster.seen.append(wrote)
+        if self._shows_lines:
+            self._cluster.pages.open(session_id, number)
         self._send_message(incoming, wrote)
 
     def again(self, j: int) -> None:
@@ -140,10 +152,12 @@ class People:
             number, letter = letters[i % len(letters)]
             taken = partial(ingress.redriven, letter, operator="op")
             try:
-                about = message_id(codec.decode_event(letter.value))
+                event = codec.decode_event(letter.value)
             except InvalidRecord:
-                about = ""
-            self._ask(number, taken, of=(letter.session_id, "Redriven"), about=about)
+                return  # nobody can take it again
+            is_wake_up = isinstance(event.body, ClockReached)
+            what, about = (event.type, "") if is_wake_up else ("Redriven", message_id(event))
+            self._ask(number, taken, of=(letter.session_id, what), about=about)
 
     def _ask(
         self, number: int, taken: Taking, *, of: tuple[str, str], about: str, text: str = ""

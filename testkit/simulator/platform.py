@@ -65,6 +65,11 @@ class Answer(NamedTuple):
         """The platform will never take it."""
         return isinstance(self.outcome, Refused) and not isinstance(self.outcome, NoReceipt)
 
+    @property
+    def is_unsaid(self) -> bool:
+        """The platform has it, and its caller never hears that."""
+        return self.took and not isinstance(self.outcome, Receipt)
+
 
 def reached(address: Address) -> str:
     """The session of the person whom a platform finds at this address."""

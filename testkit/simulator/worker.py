@@ -14,10 +14,10 @@ from engine.effects import RunnerRequest
 from engine.errors import Unavailable
 from engine.events import FlowActivated, ModelReplied, Outcome, SkillDone
 from engine.flow import Flow
-from engine.ports import Append, Clock, Delivery, Frame
+from engine.ports import Append, Clock, Delivery, Frame, Line
 from streams.egress import Egress
 from streams.embedded.clock import HostClock
-from streams.embedded.pipeline import Called, Decided, Pipeline
+from streams.embedded.pipeline import Called, Decided, Pipeline, numbered
 from streams.embedded.store import Store, last_at_ms
 from streams.ingress import Taken
 from streams.runners import AllRunners, Matched, Started
@@ -61,8 +61,14 @@ class Around(Protocol):
     def said(self, worker: "PartitionWorker", effect_id: str, *, text: str, is_all: bool) -> None:
         """A runner says this much, or ends with it."""
 
+    def durable(self, worker: "PartitionWorker", decided: Decided) -> None:
+        """A batch is durable, and nobody has been told yet."""
+
     def committed(self, worker: "PartitionWorker", decided: Decided) -> None:
         """A batch is durable and acknowledged, and nothing of it performed."""
+
+    def wrote(self, worker: "PartitionWorker", lines: Sequence[Line]) -> None:
+        """These lines are durable now, numbered: who has them open sees them."""
 
     def call(self, worker: "PartitionWorker", delivery: Delivery) -> None:
         """Let the platform be called for this, sooner or later, by `begin_call`."""
@@ -72,12 +78,16 @@ class Around(Protocol):
 
 
 class Partition(NamedTuple):
-    """Which partition, and the worker process that takes it over on this machine."""
+    """Which partition, and the worker process that takes it over on this machine.
+
+    `outbox`: the channels whose lines its log keeps.
+    """
 
     number: int
     worker: int
     store: Store
     machine: Clock
+    outbox: frozenset[str]
 
 
 class PartitionWorker:
@@ -94,14 +104,14 @@ class PartitionWorker:
     ) -> None:
         self.partition, self.number = partition.number, partition.worker
         self.standing = ""  # the event that is being stepped: who comes next reads it
-        self._from_outside: frozenset[str] = frozenset()
+        self._harmless: frozenset[str] | None = None  # events that kill nobody; None: none does
         self._world = world
         self.clock = HostClock(last_at_ms(partition.store), machine=partition.machine)
         self.pipeline = Pipeline(
             partition.store,
             egress=egress(self.clock.now_ms()),
             build=build,
-            outbox=frozenset(),
+            outbox=partition.outbox,
             stepping=self._steps,
         )
         self._runners = AllRunners(calls_max=calls_max, attempt=self.pipeline.attempt)
@@ -129,11 +139,10 @@ class PartitionWorker:
     def _steps(self, event_id: str) -> None:
         """The event is about to be stepped; none is after the last.
 
-        What kills a process comes from outside. A wake-up that does is not simulated: nothing but a
-        restart would wake its session again.
+        What kills a process comes from outside, or is a wake-up.
         """
         self.standing = event_id
-        if event_id in self._from_outside:
+        if event_id and self._harmless is not None and event_id not in self._harmless:
             self._world.steps(self)
 
     # ---- the pump ------------------------------------------------------------------------------
@@ -156,10 +165,11 @@ class PartitionWorker:
         taken, self.taken = self.taken[:BATCH_MAX], self.taken[BATCH_MAX:]
         called, self.receipts = self.receipts, []
         posts = [post for _, post in taken if post is not None]
-        self._from_outside = frozenset(i.append.event_id for i, post in taken if post is not None)
         if posts:
             self._world.at(self, CrashPoint.BEFORE_APPEND)
+        self._harmless = frozenset(item.append.event_id for item, post in taken if post is None)
         decided = self.pipeline.decide([item for item, _ in taken], called, now_ms=now_ms)
+        self._harmless = None
         if decided.is_empty:
             return True
         if decided.batch.steps:
@@ -170,6 +180,7 @@ class PartitionWorker:
             self._rolled_back(taken, called)
             return True
         self.pipeline.confirm(decided)
+        self._world.durable(self, decided)
         if posts:
             self._world.at(self, CrashPoint.APPEND_ACK)
         for post in posts:
@@ -201,6 +212,7 @@ class PartitionWorker:
 
     def _perform(self, decided: Decided) -> None:
         batch = decided.batch
+        self._world.wrote(self, numbered(decided))
         for effect_id in (*batch.cancels, *batch.resolved):
             self._cancel(effect_id)
         if batch.requests:

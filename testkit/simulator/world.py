@@ -4,6 +4,7 @@
 work end. Which index means what is decided here, and nothing else is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -20,12 +21,13 @@ from streams.sessions import first_due
 from testkit import stimuli
 from testkit.script import Script
 from testkit.simulator import outcomes
-from testkit.simulator.cluster import Cluster, Setup
+from testkit.simulator.cluster import Cluster
 from testkit.simulator.people import People
 from testkit.simulator.platform import Platform
+from testkit.simulator.setup import Setup
 from testkit.simulator.worker import PartitionWorker
 from testkit.stimuli import AnyStimulus
-from testkit.worlds import Evidence, Received, Shown
+from testkit.worlds import NOWHERE, Evidence, Received, Shown
 
 HELD = 0.25
 """How often what came in waits for what comes next, so that both are one batch."""
@@ -57,7 +59,8 @@ class Simulator:
 
     `limit`: max requests and period ms of each account. `punctual`: nothing ever waits for what
     comes next, so that without faults there is no chance in it. `versions`: flows that were active
-    before `flow`, oldest first: each take-over of a partition goes on to the next. `act` raises
+    before `flow`, oldest first: each take-over of a partition goes on to the next. `outbox`: the
+    logs keep people's lines, as for web chat, and people have pages that read them. `act` raises
     nothing for what a flow does; an exception of a hop itself goes through, since none ever raises.
     """
 
@@ -71,6 +74,7 @@ class Simulator:
     versions: tuple[Flow, ...] = ()
     calls_max: int = 2
     punctual: bool = False
+    outbox: bool = False
 
     def __post_init__(self) -> None:
         self._rng = Random(self.seed)
@@ -80,12 +84,13 @@ class Simulator:
             workers=self.workers,
             limit=self.limit,
             calls_max=self.calls_max,
+            outbox=self.outbox,
         )
         self._platform = Platform(self._rng, idempotent=self.idempotent)
         self.cluster = Cluster(setup, self._rng, platform=self._platform)
-        self._people = People(self.script, self.cluster)
+        self._people = People(self.script, self.cluster, shows_lines=self.outbox)
         self._held = False
-        self._faults_end_ms: int | None = None
+        self._resting_ms: int | None = None
         self._rested_ms: int | None = None
 
     # ---- World ---------------------------------------------------------------------------------
@@ -95,8 +100,7 @@ class Simulator:
         is_inbound = isinstance(stimulus, INBOUND)
         if self._held and not isinstance(stimulus, JOINS):
             self._flush()
-        self._rested_ms = self._faults_end_ms = None
-        self.cluster.advance(self.cluster.time.now_ms + 1)
+        self._begins([stimulus])
         self._happens(stimulus)
         if is_inbound and not self.punctual and self._rng.random() < HELD:
             self._held = True
@@ -105,11 +109,19 @@ class Simulator:
 
     def act_at_once(self, many: list[AnyStimulus]) -> None:
         """Let all of these happen before anything follows: one batch, as under load."""
-        self._rested_ms = self._faults_end_ms = None
-        self.cluster.advance(self.cluster.time.now_ms + 1)
+        self._begins(many)
         for stimulus in many:
             self._happens(stimulus)
         self._flush()
+
+    def _begins(self, many: Sequence[AnyStimulus]) -> None:
+        self._rested_ms = self._resting_ms = None
+        cluster = self.cluster
+        cluster.advance(cluster.time.now_ms + 1)
+        cluster.pages.cuts = True
+        cluster.come_back()
+        if not all(isinstance(stimulus, stimuli.QUIET) for stimulus in many):
+            cluster.broke_ms = cluster.time.now_ms
 
     def rest(self) -> None:
         """No more faults: work ends well, and time passes while anything is waited for.
@@ -120,8 +132,10 @@ class Simulator:
         cluster.armed.clear()
         cluster.disk.fails = False
         self._platform.moods.clear()
+        cluster.pages.cuts = False
         self._flush()
-        self._faults_end_ms = self._log_ms()
+        cluster.come_back()
+        self._resting_ms = self._log_ms()
         for _ in range(ROUNDS_MAX):
             cluster.pump()
             if cluster.pending:
@@ -145,14 +159,23 @@ class Simulator:
             flows={str(flow.ref): flow for flow in (*self.versions, self.flow)},
             idempotent=self.idempotent,
             limit=self.limit,
-            faults_end_ms=self._faults_end_ms,
-            resting_ms=self._faults_end_ms,
+            outbox=self.outbox,
+            faults_end_ms=None if self._rested_ms is None else self._faults_end_ms(),
+            resting_ms=self._resting_ms,
             rested_ms=self._rested_ms,
         )
 
     def _flush(self) -> None:
         self._held = False
         self.cluster.pump()
+
+    def _faults_end_ms(self) -> int:
+        """Log time after the last fault or user message, by the clock that is ahead.
+
+        Owners' clocks go on evenly since then: a new owner would be a fault.
+        """
+        cluster = self.cluster
+        return self._log_ms() - (cluster.time.now_ms - cluster.broke_ms)
 
     def _log_ms(self) -> int:
         return max(self.cluster.log_ms(number) for number in range(self.partitions))
@@ -186,7 +209,8 @@ class Simulator:
                 cluster.armed.crashes.append(point)
             case stimuli.Skew(i=i, ms=ms):
                 cluster.machines[i % self.workers].jump(ms)
-                cluster.fault(0, f"a wall clock jumps by {ms} ms")
+                # Who owns a partition has read it; the next who takes one over will.
+                cluster.fault(NOWHERE, f"a wall clock jumps by {ms} ms")
             case stimuli.Move(i=i):
                 cluster.move(i % self.partitions, why="moved")
             case stimuli.Zombie(i=i):
@@ -234,16 +258,11 @@ class Simulator:
     def _frame(self, i: int, variant: int) -> None:
         """A model says half of its text; the frames of all who work on it go to one owner.
 
-        Who has just lost the partition goes on with calls that its new owner has ended. Not beyond
-        that one: no host has runners yet that outlive two owners, and so none looks up a receipt.
+        Who has lost the partition goes on with calls that an owner after it has ended, too.
         """
         worked_on = dict(self.cluster.pending)
         for zombie in self.cluster.zombies:
-            if (
-                self.cluster.owners[zombie.partition].pipeline.attempt
-                == zombie.pipeline.attempt + 1
-            ):
-                worked_on = {**zombie.working, **worked_on}
+            worked_on = {**zombie.working, **worked_on}
         calls = [one for one in worked_on.values() if isinstance(one, ModelRequest)]
         if not calls:
             return
@@ -333,8 +352,9 @@ class Simulator:
             for row in log.waiting():
                 session = codec.decode_session(row.value)
                 due_ms = first_due(session.pending)
-                if due_ms is not None and not _is_at_rest(session):
-                    due.append(max(cluster.time.now_ms, due_ms - ahead_ms))
+                wakes_ms = cluster.owners[number].pipeline.deadlines.wakes_ms(session.id)
+                if wakes_ms is not None and not (_is_at_rest(session) and wakes_ms == due_ms):
+                    due.append(max(cluster.time.now_ms, wakes_ms - ahead_ms))
         return min((at_ms for at_ms in due if at_ms is not None), default=None)
 
 

@@ -93,7 +93,9 @@ HEADS = st.builds(
     flow=st.sampled_from(["assistant", "leave_request@1", "my.flows:Refund"]),
     world=st.sampled_from(["", "pure", "simulator"]),
     seed=st.none() | st.integers(-(10**9), 10**9),
-    platform=st.sampled_from(["", "idempotent", "forgetful"]),
+    platform=st.sampled_from(["", "idempotent", "forgetful", "web chat"]),
+    limit=st.none() | st.tuples(st.integers(1, 999_999), st.integers(1, 999_999_999)),
+    flow_changes=st.sampled_from(["", "yes", "no"]),
     users=st.lists(NAMES, max_size=3, unique=True).map(tuple),
     config=st.lists(
         st.builds(lines.Setting, st.sampled_from(["busy", "settle_s", "texts"]), VALUES),

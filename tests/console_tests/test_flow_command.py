@@ -8,7 +8,7 @@ from adapters.skills.registry import enabled
 from console.commands.flow import FORMATS
 from console.exit_codes import ExitCode
 from statemachines import drawing
-from streams.embedded.assemble import build_flow
+from streams.parts import build_flow
 from streams.settings import load
 from tests.console_tests.conftest import Say
 

@@ -24,7 +24,7 @@ class Engines:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.log = data.with_suffix(".out")
-        self.port = _free_port()
+        self.port = free_port()
         self.pid = 0
         marks = data.with_suffix(".marks")
         self.marks = CrashMarks(marks)
@@ -120,9 +120,9 @@ def dead(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] in "ZX"
 
 
-def _free_port() -> int:
+def free_port(*, after: int = 0) -> int:
     """A port that no connection of ours gets as its own end: one of those would hold it."""
-    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+    for port in range(max(20_000 + os.getpid() % 10_000, after + 1), 32_000):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -5,20 +5,21 @@ outbox that its person did not get; an order that was not carried out. Doubled: 
 twice, two dispositions, an event that had its effect twice. Unknown: a reply of which nobody knows
 whether it was sent. Wrong: a session whose history does not fold to the bytes that are stored.
 
-Reads the log through its read-only side; it never touches the engine.
+It judges what was `Found`: `found_in` reads that from an embedded host's file, `tests.faults` from
+a cluster's topics. It never touches the engine that ran.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from adapters.logs.sqlite import SqliteLog
 from engine import codec
 from engine.effects import CloseReply, SendMessage
-from engine.events import Event, FlowActivated, MessageReceived, ReplyUndelivered
+from engine.events import ClockReached, Event, FlowActivated, MessageReceived, ReplyUndelivered
 from engine.flow import Flow
 from engine.ids import derive
-from engine.ports import Delivery, Line
+from engine.ports import DeadLetter, Delivery, Line
 from engine.session import Session, StepRecord
 from engine.step import new_session, step
 from statemachines import registry
@@ -58,6 +59,15 @@ class Told:
     deliveries: list[Delivery]
 
 
+@dataclass
+class Found:
+    """What a log holds. `activated`: its first control record."""
+
+    activated: Event
+    told: list[Told]
+    letters: list[DeadLetter]
+
+
 def at_rest(log: SqliteLog) -> bool:
     """Everything that was appended is stepped, performed and delivered."""
     if log.watermark(0) != log.head(0) or log.undelivered():
@@ -76,9 +86,11 @@ def sessions(log: SqliteLog) -> Iterator[tuple[Session, bytes]]:
         after = page[-1][0]
 
 
-def told(log: SqliteLog) -> list[Told]:
+def found_in(log: SqliteLog) -> Found:
     """All that the log has, session by session."""
-    return [
+    control = log.last_control(up_to=log.head(0))
+    assert control is not None
+    told = [
         Told(
             session,
             value,
@@ -92,18 +104,17 @@ def told(log: SqliteLog) -> list[Told]:
         )
         for session, value in sessions(log)
     ]
+    return Found(codec.decode_event(control.value), told, list(log.dead_letters()))
 
 
-def judge(log: SqliteLog, people: Iterable[Person]) -> Verdict:
-    """Hold what the people saw against a log at rest."""
+def judge(found: Found, people: Iterable[Person], *, never: Collection[str] = NEVER) -> Verdict:
+    """Hold what the people saw against a log at rest. `never`: ends that no message may come to."""
     verdict = Verdict()
-    control = log.last_control(up_to=log.head(0))
-    assert control is not None
-    activated = codec.decode_event(control.value)
+    activated = found.activated
     assert isinstance(activated.body, FlowActivated)
     flow = registry.build(activated.body.flow, bytes(activated.body.config))
     by_conversation: dict[str, Told] = {}
-    for each in told(log):
+    for each in found.told:
         _judge_steps(verdict, each)
         _judge_outbox(verdict, each)
         _judge_fold(verdict, each, flow=flow, activated=activated)
@@ -111,13 +122,16 @@ def judge(log: SqliteLog, people: Iterable[Person]) -> Verdict:
             by_conversation[each.session.address.conversation] = each
     for person in people:
         for conversation in person.conversations:
-            _judge_person(verdict, conversation, by_conversation.get(conversation.id))
-    for letter in log.dead_letters():
+            there = by_conversation.get(conversation.id)
+            _judge_person(verdict, conversation, there, never=never)
+    for letter in found.letters:
         verdict.lost.append(f"dead letter at offset {letter.offset}: {letter.error}")
     return verdict
 
 
-def _judge_person(verdict: Verdict, conversation: Conversation, there: Told | None) -> None:
+def _judge_person(
+    verdict: Verdict, conversation: Conversation, there: Told | None, *, never: Collection[str]
+) -> None:
     """What one person saw and was promised."""
     place = conversation.id
     for fault in conversation.faults:
@@ -129,10 +143,14 @@ def _judge_person(verdict: Verdict, conversation: Conversation, there: Told | No
         return
     _judge_lines(verdict, conversation, there)
     ends = {d.message: d for record in there.steps for d in record.dispositions}
-    received = {
-        e.body.message_id: e.id for e in there.events if isinstance(e.body, MessageReceived)
-    }
+    received: dict[str, str] = {}  # in the order in which they came first
+    for event in there.events:
+        if isinstance(event.body, MessageReceived):
+            received.setdefault(event.body.message_id, event.id)
     verdict.lost += [f"{place}: {key} was acknowledged and lost" for key in acked - set(received)]
+    verdict.wrong += [
+        f"{place}: {key} came after later ones" for key in _late(conversation, received)
+    ]
     events = {event.id for event in there.events}
     for key, stop in conversation.stops.items():
         if stop.acked and derive(there.session.id, "stop", key) not in events:
@@ -150,10 +168,24 @@ def _judge_person(verdict: Verdict, conversation: Conversation, there: Told | No
             verdict.doubled.append(f"{place}: {key} was answered {answers} times")
         if end is not None and end.how == "answered" and not end.note and not answers:
             verdict.lost.append(f"{place}: {key} is answered and its answer is nowhere")
-        if end is not None and end.how in NEVER:
+        if end is not None and end.how in never:
             verdict.lost.append(f"{place}: {key} is {end.how}, although its model never fails")
         if end is not None:
             verdict.counted[f"messages {end.how}{f' ({end.note})' if end.note else ''}"] += 1
+
+
+def _late(conversation: Conversation, received: Iterable[str]) -> Iterator[str]:
+    """Messages that came after one that was said later.
+
+    One that was sent again may: it was not taken at first, and the later one was.
+    """
+    places = {key: place for place, key in enumerate(conversation.said)}
+    last = -1
+    for key in received:
+        place = places.get(key, last)
+        if place < last and conversation.said[key].sends == 1:
+            yield key
+        last = max(last, place)
 
 
 def _judge_lines(verdict: Verdict, conversation: Conversation, there: Told) -> None:
@@ -178,7 +210,12 @@ def _judge_lines(verdict: Verdict, conversation: Conversation, there: Told) -> N
 def _judge_steps(verdict: Verdict, there: Told) -> None:
     """Each event had its effect once, and each message one end."""
     place = there.session.id
-    effective = Counter(r.event_id for r in there.steps if r.note not in CHANGES_NOTHING)
+    wakes = {event.id for event in there.events if isinstance(event.body, ClockReached)}
+    effective = Counter(
+        r.event_id
+        for r in there.steps
+        if r.note not in CHANGES_NOTHING and not (r.event_id in wakes and _did_nothing(r))
+    )
     twice = {e.id for e in there.events} & {key for key, n in effective.items() if n > 1}
     verdict.doubled += [f"{place}: event {key} had its effect twice" for key in twice]
     for record in there.steps:
@@ -196,6 +233,11 @@ def _judge_steps(verdict: Verdict, there: Told) -> None:
     for key, n in ends.items():
         if n > 1 or key not in messages:
             verdict.doubled.append(f"{place}: message {key} has {n} ends")
+
+
+def _did_nothing(record: StepRecord) -> bool:
+    """A session may be woken twice, by two clocks: the second time nothing is due."""
+    return not (record.path or record.effects or record.dispositions or record.cancelled)
 
 
 def _judge_outbox(verdict: Verdict, there: Told) -> None:

@@ -20,7 +20,7 @@ from adapters.logs.sqlite import SqliteLog
 from engine.crash_points import CrashPoint
 from streams.embedded import LOG_FILE
 from tests.crash.engines import Engines, dead
-from tests.crash.judge import Verdict, at_rest, judge, sessions
+from tests.crash.judge import Verdict, at_rest, found_in, judge, sessions
 from tests.crash.people import Person
 
 WINDOWS = (
@@ -87,7 +87,7 @@ class Killer:
         self._start_s = 0.3  # how long a start takes
         url = f"http://127.0.0.1:{self._engines.port}"
         self._people = [
-            Person(f"person{i:02}", url, seed=seed, heard=self._welcomed) for i in range(people)
+            Person(f"person{i:02}", [url], seed=seed, heard=self._welcomed) for i in range(people)
         ]
         self.report = Report()
 
@@ -275,5 +275,5 @@ class Killer:
 
     def _judge(self) -> None:
         log = SqliteLog(self._data / LOG_FILE, read_only=True)
-        self.report.verdict = judge(log, self._people)
+        self.report.verdict = judge(found_in(log), self._people)
         log.close()

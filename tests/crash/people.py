@@ -10,7 +10,7 @@ What they never do: look at the engine from any other side.
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -62,8 +62,12 @@ class Said:
     """A message of one's own."""
 
     text: str
-    sent_s: float = 0.0
+    said_s: float = 0.0  # first
+    sent_s: float = 0.0  # last
+    sends: int = 0
     acked: bool = False
+    answered_s: float | None = None
+    answered_at: str = ""  # the server that showed the answer
 
 
 @dataclass
@@ -81,6 +85,9 @@ class Conversation:
     faults: list[str] = field(default_factory=list)
     asked_after: list[int] = field(default_factory=list)  # each hello on the present socket
     cursor: int | None = None  # on the present socket; None before its welcome
+    at: str = ""  # the server of the present socket
+    framed: tuple[str, float] = ("", 0.0)  # the last frame's reply, and when it came
+    stall_s: float = 0.0  # the longest wait between two frames of one reply
 
     @property
     def last(self) -> int:
@@ -116,9 +123,16 @@ class Conversation:
         if self.numbers.setdefault(frame.id, frame.n) != frame.n:
             self.faults.append(f"line {frame.id} has two numbers, {frame.n} is one")
         if frame.author == "bot":
-            self.answers.update(frame.text.split("\n"))  # merged messages are echoed as lines
+            self._answered(frame.text.split("\n"))  # merged messages are echoed as lines
         if frame.id == self.streaming:
             self.streaming = ""
+
+    def _answered(self, texts: Sequence[str]) -> None:
+        self.answers.update(texts)
+        for text in texts:
+            said = self.said.get(text.rpartition(" ")[2])
+            if said is not None and said.answered_s is None:
+                said.answered_s, said.answered_at = time.monotonic(), self.at
 
     def frame(self, frame: wire.FrameFrame) -> None:
         if frame.reply in self.numbers:
@@ -127,6 +141,10 @@ class Conversation:
         if place < self.frames.get(frame.reply, place):
             self.faults.append(f"frame {place} of reply {frame.reply} is older than the one before")
         self.frames[frame.reply] = place
+        (reply, at_s), now_s = self.framed, time.monotonic()
+        if reply == frame.reply:
+            self.stall_s = max(self.stall_s, now_s - at_s)
+        self.framed = (frame.reply, now_s)
         self.streaming = frame.reply
 
     def ack(self, key: str) -> None:
@@ -140,13 +158,24 @@ class Conversation:
 class Person:
     """One person: talks while `talking`, and always comes back.
 
-    `heard` is called on each welcome, with the time when its socket began to connect.
+    `urls`: servers that are one to a person; a new connection goes to any of them. `heard` is
+    called on each welcome, with the time when its socket began to connect. `think_s`: mean time
+    between two things that this one does.
     """
 
-    def __init__(self, name: str, url: str, *, seed: int, heard: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        urls: Sequence[str],
+        *,
+        seed: int,
+        heard: Callable[[float], None] = lambda connect_s: None,
+        think_s: float = THINK_S,
+    ) -> None:
         self._name = name
-        self._url = url
+        self._urls = urls
         self._heard = heard
+        self._think_s = think_s
         self._chance = random.Random(f"{seed}/{name}")
         self._cookie = ""
         self._count = 0
@@ -154,10 +183,21 @@ class Person:
         self.talking = True
         self.conversations = [Conversation(f"{name}-talk-0000")]
         self._connect_s = 0.0
+        self._url = urls[0]
 
     @property
     def current(self) -> Conversation:
         return self.conversations[-1]
+
+    @property
+    def at(self) -> str:
+        """The server of the present or the last connection."""
+        return self._url
+
+    @property
+    def said(self) -> int:
+        """How many messages, in all conversations."""
+        return sum(len(conversation.said) for conversation in self.conversations)
 
     @property
     def settled(self) -> bool:
@@ -183,6 +223,7 @@ class Person:
             self._ws = ws
             for conversation in self.conversations:
                 conversation.asked_after.clear()
+                conversation.at = self._url
             for conversation in self.followed:
                 await self._hello(conversation, after=conversation.last)
                 for key, said in conversation.unacked:
@@ -199,6 +240,7 @@ class Person:
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[ClientConnection]:
+        self._url = self._chance.choice(self._urls)
         if not self._cookie:
             async with httpx.AsyncClient() as http:
                 answer = await http.post(f"{self._url}/api/person", timeout=5)
@@ -242,7 +284,7 @@ class Person:
     async def _talk(self) -> None:
         chance = self._chance
         while True:
-            await asyncio.sleep(chance.expovariate(1 / THINK_S))
+            await asyncio.sleep(chance.expovariate(1 / self._think_s))
             await self._send_again()
             if not self.talking:
                 continue
@@ -264,13 +306,12 @@ class Person:
         if self.current.open >= OPEN_MESSAGES_MAX:
             return
         if len(self.current.said) >= CONVERSATION_MESSAGES:
-            self.conversations.append(
-                Conversation(f"{self._name}-talk-{len(self.conversations):04}")
-            )
+            place = f"{self._name}-talk-{len(self.conversations):04}"
+            self.conversations.append(Conversation(place, at=self._url))
             await self._hello(self.current, after=0)
         self._count += 1
         key = f"{self._name}-{self._count:06}"
-        said = Said(text=f"{self._chance.choice(WAITS)}this is {key}")
+        said = Said(text=f"{self._chance.choice(WAITS)}this is {key}", said_s=time.monotonic())
         self.current.said[key] = said
         await self._send_message(self.current, key, said)
 
@@ -290,11 +331,13 @@ class Person:
 
     async def _send_message(self, conversation: Conversation, key: str, said: Said) -> None:
         said.sent_s = time.monotonic()
+        said.sends += 1
         await self._send(wire.Message(conversation=conversation.id, id=key, text=said.text))
 
     async def _hello(self, conversation: Conversation, *, after: int) -> None:
         conversation.asked_after.append(after)
         conversation.cursor = None
+        conversation.framed = ("", 0.0)
         await self._send(wire.Hello(conversation=conversation.id, after=after))
 
     async def _send(self, frame: wire.FromClient) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from engine.effects import FallbackStrategy
 from statemachines.assistant_config import AssistantConfig
-from streams.embedded.assemble import build_flow
+from streams.parts import build_flow
 from streams.settings import environment, load
 from tests.doc_tests import pages
 

@@ -1,5 +1,7 @@
 """What egress is given in tests: orders of sessions of one channel account."""
 
+from collections.abc import Callable
+
 from engine.effects import Effect, EffectBody, SendMessage
 from engine.events import Address
 from engine.ports import Delivery
@@ -12,10 +14,16 @@ ADDRESS = Address(channel="webchat", account="web", conversation="c", sender="s"
 SESSION = "webchat:web:k1:x"
 
 
-def egress(*, idempotent: bool = True, limiter: Limiter | None = None) -> Egress:
-    """One account; its retries wait the longest that chance may give them."""
+def egress(
+    *,
+    idempotent: bool = True,
+    limiter: Limiter | None = None,
+    delivery: Callable[[str], Delivery | None] = lambda reply_id: None,
+) -> Egress:
+    """One account; its retries wait the longest that chance may give them. `delivery`: as durable;
+    nothing is."""
     account = Account(idempotent=idempotent, limiter=limiter)
-    return Egress({KEY: account}, jitter=lambda: 1.0)
+    return Egress({KEY: account}, delivery=delivery, jitter=lambda: 1.0)
 
 
 def order(body: EffectBody, *, cause: str = "event-1", session: str = SESSION) -> Order:

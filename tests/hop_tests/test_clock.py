@@ -64,3 +64,56 @@ def test_what_was_replaced_often_does_not_pile_up() -> None:
         deadlines.put("a", due_ms)
     assert len(deadlines._heap) < 100
     assert [a.session_id for a in deadlines.reached(10_000, limit=10)] == ["b", "a"]
+
+
+def woken(deadlines: Deadlines, now_ms: int) -> list[tuple[str, int]]:
+    """The ids and times of what is woken then."""
+    events = [codec.decode_event(one.value) for one in deadlines.reached(now_ms, limit=10)]
+    return [(e.id, e.body.due_ms) for e in events if isinstance(e.body, ClockReached)]
+
+
+def test_a_wake_up_that_was_set_aside_comes_again_later_each_time_and_not_for_ever() -> None:
+    deadlines = Deadlines()
+    deadlines.put("a", 1_000)
+    now_ms, told, pauses = 1_000, [], []
+    while (wakes_ms := deadlines.next_ms()) is not None:
+        assert deadlines.wakes_ms("a") == wakes_ms
+        pauses.append(wakes_ms - now_ms)
+        now_ms = wakes_ms + 5
+        ((event_id, due_ms),) = woken(deadlines, now_ms)
+        told.append(event_id)
+        deadlines.set_aside("a", due_ms, at_ms=now_ms)
+    assert pauses == [0, *(60_000 * 4**n for n in range(5))]
+    assert len(set(told)) == len(told) == 6  # an id at which a process died is not told again
+    assert deadlines.wakes_ms("a") is None
+    deadlines.put("a", now_ms)  # it was stepped: its new deadline begins anew
+    assert [due_ms for _, due_ms in woken(deadlines, now_ms)] == [now_ms]
+    deadlines.set_aside("a", now_ms, at_ms=now_ms)
+    assert deadlines.next_ms() == now_ms + 60_000
+
+
+def test_who_begins_anew_from_the_letters_wakes_as_who_set_them_aside() -> None:
+    lived, letters = Deadlines(), []
+    lived.put("a", 1_000)
+    for _ in range(3):
+        now_ms = (lived.next_ms() or 0) + 7
+        ((_, due_ms),) = woken(lived, now_ms)
+        letters.append((due_ms, now_ms))
+        lived.set_aside("a", due_ms, at_ms=now_ms)
+        began = Deadlines()
+        began.put("a", 1_000)
+        for due_ms, at_ms in letters:
+            began.set_aside("a", due_ms, at_ms=at_ms)
+        assert began.next_ms() == lived.next_ms()
+
+
+def test_a_letter_about_a_deadline_that_is_no_more_changes_nothing() -> None:
+    deadlines = Deadlines()
+    deadlines.set_aside("nobody", 5, at_ms=6)
+    deadlines.put("a", 100)
+    deadlines.put("a", 2_000)  # it was stepped, beside the wake-up that was set aside
+    deadlines.set_aside("a", 100, at_ms=150)
+    assert deadlines.next_ms() == 2_000
+    deadlines.put("a", None)
+    deadlines.set_aside("a", 100, at_ms=160)
+    assert deadlines.next_ms() is None

@@ -417,6 +417,21 @@ def test_a_frame_of_a_reply_that_ended_before_the_restart_is_dropped() -> None:
     assert not again.open_replies.show(frame("r", 1, attempt=2))
 
 
+def test_what_ended_under_another_owner_is_looked_up_once_for_each_reply() -> None:
+    (ended,) = egress().order(order(CloseReply(reply_id="r", how="answered", text=None)), now_ms=0)
+    asked: list[str] = []
+
+    def delivery(reply_id: str) -> Delivery | None:
+        asked.append(reply_id)
+        return ended if reply_id == "r" else None
+
+    hop = egress(delivery=delivery)
+    shown = [hop.open_replies.show(frame(reply, n)) for n in (1, 2, 3) for reply in ("r", "open")]
+    assert shown == [False, True] * 3
+    assert asked == ["r", "open"]
+    assert [one.reply_id for one in hop.open_replies.frames(SESSION)] == ["open"]
+
+
 def test_a_recovery_that_is_done_twice_queues_nothing_twice() -> None:
     hop = egress()
     waiting: list[Delivery] = [send(hop, "1"), send(hop, "2")]

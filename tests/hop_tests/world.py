@@ -43,7 +43,7 @@ class World:
     def _new_hop(self, full_at_ms: int | None) -> Egress:
         limiter = Limiter(LIMIT, period_ms=PERIOD_MS, full_at_ms=full_at_ms)
         account = Account(idempotent=self.idempotent, limiter=limiter)
-        return Egress({KEY: account}, jitter=lambda: 0.5)
+        return Egress({KEY: account}, delivery=self.durable.get, jitter=lambda: 0.5)
 
     # ---- acts --------------------------------------------------------------------------------
 

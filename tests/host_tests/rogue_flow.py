@@ -1,4 +1,4 @@
-"""The assistant with a callback that does what a callback must not: by the text of the message."""
+"""The assistant with a callback that does what a callback must not: by the last text asked."""
 
 from engine.turn import Turn
 from statemachines.assistant import Assistant
@@ -19,8 +19,8 @@ class Rogue(Assistant):
 
     def ask(self, turn: Turn) -> None:
         if turn.config.broken:
-            misbehave(turn.text)
-            if turn.text == "flood":
+            misbehave(turn.data.asked[-1])
+            if turn.data.asked[-1] == "flood":
                 turn.say("x" * 300_000, answers=False)
         turn.call_model("\n".join(turn.data.asked), within_s=turn.config.model_within_s)
 

@@ -160,7 +160,9 @@ async def test_a_call_that_was_made_is_not_unknown_because_its_receipt_found_no_
     channel = engine.wired.webchat
     channel.idempotent = False
     key = (channel.kind, channel.account)
-    engine.host._pipeline.egress = Egress({key: Account(idempotent=False)}, jitter=lambda: 0.0)
+    engine.host._pipeline.egress = Egress(
+        {key: Account(idempotent=False)}, delivery=engine.host._store.delivery, jitter=lambda: 0.0
+    )
     sent: list[str] = []
     receipts = asyncio.Event()
 
@@ -202,7 +204,9 @@ async def test_after_a_death_a_mark_without_receipt_is_unknown_where_nobody_can_
     await dying.die()
     engine = Engine(data)
     key = (engine.wired.webchat.kind, engine.wired.webchat.account)
-    engine.host._pipeline.egress = Egress({key: Account(idempotent=False)}, jitter=lambda: 0.0)
+    engine.host._pipeline.egress = Egress(
+        {key: Account(idempotent=False)}, delivery=engine.host._store.delivery, jitter=lambda: 0.0
+    )
     async with engine:
         assert await engine.texts() == ["hello"]
         assert await engine.ask("again") == "again"

@@ -9,21 +9,22 @@ import pytest
 from console.client import Client
 from engine import codec
 from engine.errors import Refused, Unavailable
-from engine.events import Event, Redriven
+from engine.events import ClockReached, Event, Redriven
 from engine.ports import Append, DeadLetter
+from streams.clock import AGAIN_MS
 from streams.embedded.data_dir import GUARD_FILE
 from streams.embedded.guard import Guard, GuardReader
 from streams.settings import Secret
 from tests.channel_tests.memory_host import TOKEN
-from tests.host_tests.engines import Engine, serving
+from tests.host_tests.engines import Engine, eventually, serving
 from tests.host_tests.folding import dispositions, folds, opened
 
 pytestmark = pytest.mark.usefixtures("rogues")
 APOLOGY = "Sorry, I could not answer that just now. Please try again."
 
 
-def rogue(data: Path, *, broken: bool = True) -> Engine:
-    return Engine(data, flow="rogue", config={"broken": broken})
+def rogue(data: Path, *, broken: bool = True, settle_s: int = 0) -> Engine:
+    return Engine(data, flow="rogue", config={"broken": broken, "settle_s": settle_s})
 
 
 async def die_at(data: Path, text: str = "die", *, times: int = 1) -> None:
@@ -123,6 +124,37 @@ async def test_an_operator_redrives_over_http_as_the_command_line_does(data: Pat
             assert (await engine.answer(2)).text == "die"
             with pytest.raises(Refused, match="taken again before"):
                 await asyncio.to_thread(operator.redrive, number, operator="ann")
+
+
+async def die_at_a_wake_up(data: Path, *, times: int) -> None:
+    """The message is taken; at the end of its second of settling the engine dies, each time."""
+    for n in range(times):
+        engine = await rogue(data, settle_s=1).start()
+        if n == 0:
+            await engine.say("die")
+        await eventually(lambda host=engine.host: "broken" in host.fault)
+        await engine.die()
+
+
+async def test_a_wake_up_that_kills_is_set_aside_and_its_session_is_woken_again_later(
+    data: Path,
+) -> None:
+    await die_at_a_wake_up(data, times=3)
+    for _ in range(2):  # a restart makes no other letter, and wakes at the same time
+        async with rogue(data, settle_s=1) as engine:
+            store, deadlines = engine.host._store, engine.host._pipeline.deadlines
+            (letter,) = await eventually(store.dead_letters)
+            assert isinstance(codec.decode_event(letter.value).body, ClockReached)
+            assert deadlines.wakes_ms(engine.session_id()) == letter.at_ms + AGAIN_MS
+            assert await engine.ask("hello", to="another") == "hello"  # and all others go on
+            assert len(store.dead_letters()) == 1
+    async with rogue(data, broken=False, settle_s=1) as engine:
+        await engine.host.redrive(str(letter.offset), operator="ann")
+        assert (await engine.answer()).text == "die"
+        (letter,) = engine.host._store.dead_letters()
+        assert letter.redriven_ms is not None
+    assert set(dispositions(data)) == {"answered"}
+    folds(data)
 
 
 async def test_a_letter_that_kills_again_is_not_marked_as_taken(data: Path) -> None:

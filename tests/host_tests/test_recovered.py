@@ -25,7 +25,9 @@ class Process:
     def __init__(self, path: Path, **config: object) -> None:
         self.flow = Assistant(AssistantConfig(**config))  # type: ignore[arg-type]
         self.log = SqliteLog(path)
-        egress = Egress({("im", "a"): Account(idempotent=False)}, jitter=lambda: 0.5)
+        egress = Egress(
+            {("im", "a"): Account(idempotent=False)}, delivery=self.log.delivery, jitter=lambda: 0.5
+        )
         self.pipeline = Pipeline(
             self.log,
             egress=egress,

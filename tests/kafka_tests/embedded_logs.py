@@ -11,11 +11,12 @@ from engine.ports import Append, Delivery, Incoming, Receipt
 from models.scripted import Rule, ScriptedModel
 from streams.egress import Account, Egress
 from streams.embedded import LOG_FILE, data_dir
-from streams.embedded.assemble import OUTBOX_CHANNELS, flow_of
 from streams.embedded.data_dir import Keys
 from streams.embedded.pipeline import Pipeline
 from streams.embedded.store import last_at_ms
 from streams.ingress import Ingress, Taken
+from streams.outbox import OUTBOX_CHANNELS
+from streams.parts import flow_of
 from tests.host_tests.engines import PERSON, Engine, eventually
 
 NEVER = Rule(pattern="^never", latency_ms=None)

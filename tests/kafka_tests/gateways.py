@@ -19,7 +19,7 @@ from adapters.kafka.records import Row
 from adapters.kafka.transactions import Transactions
 from console.http.app import Parts, make_app
 from console.http.serve import Server, config
-from console.serving import bound_socket, url_of
+from console.listening import bound_socket, url_of
 from engine import codec
 from engine.events import Event
 from engine.ids import derive

@@ -22,11 +22,16 @@ async def installed(
     settings = KafkaSettings(
         brokers=bootstrap, prefix=f"{prefix}.", session_timeout_ms=session_timeout_ms
     )
+    await made(settings, partitions=partitions)
+    return settings
+
+
+async def made(settings: KafkaSettings, *, partitions: int, copies: int = 1) -> None:
+    """Make all topics."""
     topics = [
-        Wanted(t.name, partitions if t.width == "sessions" else 1, 1, t.config) for t in TOPICS
+        Wanted(t.name, partitions if t.width == "sessions" else 1, copies, t.config) for t in TOPICS
     ]
     await create_topics(settings, topics)
-    return settings
 
 
 @asynccontextmanager
@@ -57,6 +62,6 @@ async def everything(
     return [
         record
         for partition in range(partitions)
-        async for batch in read_partition(settings, topic, partition)
+        async for batch in read_partition(settings, topic, partition=partition)
         for record in batch
     ]

@@ -13,6 +13,7 @@ from engine import codec
 from statemachines import registry
 from streams.sessions import activated
 from streams.topics import T
+from tests.kafka_tests.installation import PARTITIONS
 
 ROOT = Path(__file__).parents[2]
 CONFIG = b"{}"
@@ -31,6 +32,8 @@ def environment(settings: KafkaSettings, folder: Path, *, instance: str = "") ->
         "AI_ASSISTANT_KAFKA__BROKERS": settings.brokers,
         "AI_ASSISTANT_KAFKA__PREFIX": settings.prefix,
         "AI_ASSISTANT_KAFKA__INSTANCE": instance,
+        "AI_ASSISTANT_KAFKA__PARTITIONS": str(PARTITIONS),
+        "AI_ASSISTANT_KAFKA__REPLICATION": "1",
         "PYTHONPATH": str(ROOT),
     }
 

@@ -102,7 +102,9 @@ async def test_a_newer_owner_fences_the_older_one(broker: Cluster, prefix: str) 
     finally:
         await older.stop()
         await newer.stop()
-    found = [r async for batch in read_partition(settings, T.DELIVERIES, 0) for r in batch]
+    found = [
+        r async for batch in read_partition(settings, T.DELIVERIES, partition=0) for r in batch
+    ]
     assert [(r.value, r.headers) for r in found] == [
         (b"older", (("h", b"1"),)),
         (b"newer", (("h", b"1"),)),
@@ -177,7 +179,7 @@ async def test_a_tail_follows_from_now_or_from_a_time(broker: Cluster, prefix: s
         await sender.start()
         sender.put("old", Row(T.FRAMES, b"", b"old", partition=1))
         async with asyncio.timeout(20):
-            while not [r async for b in read_partition(settings, T.FRAMES, 1) for r in b]:
+            while not [r async for b in read_partition(settings, T.FRAMES, partition=1) for r in b]:
                 await asyncio.sleep(0.1)
         await everything_new.start()
         await some.start()

@@ -1,22 +1,52 @@
 """Web chat and operators on Kafka: any gateway serves any person, who sees every line once."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 from websockets.exceptions import ConnectionClosed
 
-from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.appender import Appender
+from adapters.kafka.clients import KafkaSettings, admin_of
+from adapters.kafka.partitions import partition_of
 from deploy.kafka.cluster import Cluster
+from engine import codec
 from engine.errors import Refused
-from engine.events import FeedbackGiven, HandedBack, MessageReceived, OperatorSaid, StopRequested
+from engine.events import (
+    FeedbackGiven,
+    HandedBack,
+    MessageReceived,
+    OperatorSaid,
+    Redriven,
+    StopRequested,
+)
 from engine.ids import derive
+from engine.ports import DeadLetter
+from streams.cluster.assemble_gateway import assemble_gateway
+from streams.embedded import data_dir
+from streams.embedded.clock import MachineClock
+from streams.settings import Operators
+from streams.topics import T
+from streams.wire import letter_row, letters_of
 from tests.channel_tests.clients import CONVERSATION, Client, person
-from tests.kafka_tests.gateways import TOKEN, Gateway, Sessions, gateway, handed_over
-from tests.kafka_tests.installation import installed
+from tests.kafka_tests.conftest import started
+from tests.kafka_tests.gateways import (
+    TOKEN,
+    Gateway,
+    Sessions,
+    gateway,
+    handed_over,
+    settings_of,
+)
+from tests.kafka_tests.installation import PARTITIONS, everything, installed, written
 
 
 @pytest.fixture
@@ -38,8 +68,8 @@ async def greeted(at: Gateway, cookie: str = "", after: int = 0) -> tuple[Client
     return client, cookie
 
 
-async def eventually(look: object) -> None:
-    async with asyncio.timeout(10):
+async def eventually(look: object, *, within_s: float = 10) -> None:
+    async with asyncio.timeout(within_s):
         while not look():  # type: ignore[operator]
             await asyncio.sleep(0.02)
 
@@ -100,6 +130,31 @@ async def test_a_person_moves_from_one_gateway_to_another_in_the_middle_of_a_rep
         assert [line["n"] for line in again.lines] == [1, 2, 3, 4]
         await there.close()
         await again.close()
+
+
+async def test_a_gateway_that_lags_does_not_send_a_person_back_to_the_start(
+    kafka: KafkaSettings, sessions: Sessions, tmp_path: Path
+) -> None:
+    async with (
+        gateway(kafka, tmp_path, name="ingress-0") as first,
+        gateway(kafka, tmp_path, name="ingress-1") as second,
+    ):
+        consumer = second.gateway._open.following._tail._started  # type: ignore[union-attr]
+        consumer.pause(*consumer.assignment())
+        here, cookie = await greeted(first)
+        await here.say("message-1", "one")
+        session_id = await sessions.answered("one", by="first")
+        await here.until("line", text="first")
+        there = await Client.open(second, cookie)  # type: ignore[arg-type]
+        await there.hello(2)
+        asyncio.get_running_loop().call_later(1, consumer.resume, *consumer.assignment())
+        welcome = await there.until("welcome")
+        assert welcome["last"] == 2
+        await sessions.write(sessions.line(session_id, "more"))
+        await there.until("line", text="more")
+        assert [line["n"] for line in there.lines] == [3]
+        await here.close()
+        await there.close()
 
 
 async def test_a_gateway_that_comes_back_goes_on_where_it_was(
@@ -244,3 +299,175 @@ async def test_who_comes_back_after_the_oldest_lines_are_gone_sees_the_rest(
             expected = [5] if after == 4 else [4, 5]
             assert [line["n"] for line in client.lines] == expected
             await client.close()
+
+
+async def test_a_dead_letter_is_taken_again_once(
+    kafka: KafkaSettings, sessions: Sessions, tmp_path: Path
+) -> None:
+    async with gateway(kafka, tmp_path) as at:
+        client, _ = await greeted(at)
+        await client.say("message-1", "one")
+        await client.until("ack", id="message-1")
+        (event,) = await sessions.events()
+        letter = DeadLetter(
+            partition=2,
+            offset=17,
+            session_id=event.session_id,
+            error="the process died each time it stepped this event",
+            value=codec.encode(event),
+            at_ms=1_000,
+        )
+        await written(kafka, [letter_row(letter)])
+        bearer = {"authorization": f"Bearer {TOKEN}"}
+        async with httpx.AsyncClient(base_url=at.url, headers=bearer) as http:
+
+            async def redriven(number: str) -> httpx.Response:
+                path = f"/api/operator/dead-letters/{number}/redrive"
+                return await http.post(path, json={"id": "request-1", "operator": "olga"})
+
+            assert (await redriven("2:17")).status_code == 200
+            again = await redriven("2:17")
+            assert again.status_code == 422
+            assert "was taken again before" in again.json()["text"]
+            assert "no dead letter" in (await redriven("0:17")).json()["text"]
+        bodies = [e.body for e in await sessions.events() if isinstance(e.body, Redriven)]
+        assert [body.of for body in bodies] == [event.id]
+        (kept,) = letters_of(await everything(kafka, T.DEAD, partitions=1))
+        assert kept.redriven_ms is not None
+        await client.close()
+
+
+async def test_two_gateways_with_keys_of_their_own_are_refused(
+    kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    settings = settings_of(kafka, tmp_path)
+    without_keys = replace(settings, kafka=replace(settings.kafka, keys_file=None))
+    without_token = replace(settings, operators=Operators())
+    for lacking, told in ((without_keys, "keys create"), (without_token, "operators.token")):
+        appender = Appender(kafka, clock=MachineClock(), instance="x")
+        with pytest.raises(Refused, match=told):
+            assemble_gateway(lacking, appender, registry=CollectorRegistry())
+
+
+@pytest.mark.slow
+async def test_a_broker_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    with started() as broker:
+        kafka = await installed(broker.bootstrap, "away")
+        async with Sessions(kafka) as sessions, gateway(kafka, tmp_path) as at:
+            client, cookie = await greeted(at)
+            await client.say("message-1", "one")
+            session_id = await sessions.answered("one", by="first")
+            await client.until("line", text="first")
+            broker.brokers[0].kill()
+            await eventually(lambda: at.gateway.ready, within_s=60)
+            await client.say("message-2", "two")
+            refused = await client.until("error")
+            assert refused["code"] == "unavailable"
+            assert refused["id"] == "message-2"
+            # What was said before can still be read.
+            again, _ = await greeted(at, cookie)
+            await again.until("line", text="first")
+            broker.brokers[0].start()
+            await eventually(lambda: not at.gateway.ready, within_s=60)
+            await client.say("message-2", "two")
+            await client.until("ack", id="message-2")
+            await sessions.write(sessions.line(session_id, "welcome back"))
+            await client.until("line", text="welcome back")
+            assert [line["n"] for line in client.lines] == [1, 2, 3]
+            await client.close()
+            await again.close()
+
+
+async def test_people_who_move_about_while_much_is_said_see_every_line_once(
+    kafka: KafkaSettings, sessions: Sessions, tmp_path: Path
+) -> None:
+    """A gateway is killed and comes back in between; who was there goes to the other."""
+    chance = random.Random(7)
+    lines = 120
+    async with gateway(kafka, tmp_path, name="ingress-0") as stays:
+        client, cookie = await greeted(stays)
+        await client.say("message-1", "one")
+        session_id = await sessions.answered("one", by="line 2")
+        await client.close()
+
+        async def talk() -> None:
+            for n in range(3, lines + 1):
+                reply = derive(session_id, "reply", n)
+                await sessions.frame(session_id, reply, f"li {n}")
+                said = sessions.line(session_id, f"line {n}", line_id=reply)
+                await sessions.write(said, sessions.view(session_id, closed=(reply,)))
+                await asyncio.sleep(0.02)
+
+        async def follow(places: list[Gateway]) -> list[int]:
+            """Move from one to another after some lines each, wherever one is."""
+            seen: list[int] = []
+            while not seen or seen[-1] < lines:
+                at = chance.choice(places)
+                try:
+                    client, _ = await greeted(at, cookie, after=seen[-1] if seen else 0)
+                    for _ in range(chance.randrange(1, 30)):
+                        frame = await client.next()
+                        if frame["type"] == "line":
+                            seen.append(frame["n"])
+                            if frame["n"] == lines:
+                                break
+                    await client.close()
+                except (ConnectionClosed, OSError):
+                    await asyncio.sleep(0.05)
+            return seen
+
+        places = [stays]
+        following = [asyncio.create_task(follow(places)) for _ in range(3)]
+        talking = asyncio.create_task(talk())
+        while not talking.done():
+            async with gateway(kafka, tmp_path, name="ingress-1") as comes:
+                places.append(comes)
+                await asyncio.wait([talking], timeout=0.5)
+                places.remove(comes)
+        await talking
+        async with asyncio.timeout(30):
+            for seen in await asyncio.gather(*following):
+                assert seen == list(range(1, lines + 1))
+
+
+async def test_while_a_key_is_rotated_any_gateway_finds_who_wrote_at_another(
+    kafka: KafkaSettings, sessions: Sessions, tmp_path: Path
+) -> None:
+    settings = settings_of(kafka, tmp_path)
+    assert settings.kafka.keys_file is not None
+    data_dir.announce(settings.kafka.keys_file)
+    async with gateway(kafka, tmp_path, name="ingress-0") as announced:
+        data_dir.take_up(settings.kafka.keys_file)
+        async with gateway(kafka, tmp_path, name="ingress-1") as rotated:
+            client, cookie = await greeted(rotated)
+            await client.say("message-1", "one")
+            session_id = await sessions.answered("one", by="first")
+            assert session_id.split(":")[2] == "k2"
+            await client.until("line", text="first")
+            await client.close()
+            model = announced.gateway._open.model  # type: ignore[union-attr]
+            await eventually(lambda: model.knows(session_id))
+            client, _ = await greeted(announced, cookie)
+            await client.until("line", text="first")
+            await client.close()
+
+
+async def test_records_that_went_before_they_were_read_are_no_gap_in_a_conversation(
+    kafka: KafkaSettings, sessions: Sessions, tmp_path: Path
+) -> None:
+    session_id = "webchat:web:k1:" + "a" * 24
+    partition = partition_of(session_id.encode(), PARTITIONS)
+    await sessions.write(*(sessions.line(session_id, f"{n}") for n in range(1, 4)))
+    async with gateway(kafka, tmp_path) as at:
+        assert len(await at.gateway.lines(session_id, after=0, limit=9)) == 3
+    for n in range(4, 8):
+        await sessions.write(sessions.line(session_id, f"{n}"))
+    # Each line has a transaction's mark behind it; the first two of the four go.
+    admin = admin_of(kafka)
+    await admin.start()
+    at_line = TopicPartition(kafka.named(T.OUTBOX), partition)
+    await admin.delete_records({at_line: RecordsToDelete(before_offset=3 + 1 + 4)})
+    await admin.close()
+    async with gateway(kafka, tmp_path) as at:
+        found = await at.gateway.lines(session_id, after=0, limit=9)
+        assert [line.n for line in found] == [6, 7]

@@ -85,7 +85,7 @@ def model_role(
     return Performing(
         T.MODEL,
         performers,
-        Links(settings, instance, appender),
+        links=Links(settings, instance, appender),
         calls_max=calls_max,
         metrics=Metrics(CollectorRegistry()),
         outbox=frozenset({"webchat"}),

@@ -137,6 +137,14 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     again.close()
 
 
+def test_where_it_is_may_be_past_the_last_record(model: ReadModel) -> None:
+    box = Outbox()
+    model.apply([box.line(ANN, 1), box.line(BEN, 1, partition=1)])
+    model.reached({0: 2, 1: 1})
+    assert model.offsets() == {0: 2, 1: 1}
+    assert not rebuild_needed(model.offsets(), begins={0: 2, 1: 0}, ends={0: 2, 1: 1})
+
+
 @pytest.mark.parametrize("how", ["another cluster", "another schema", "damaged"])
 def test_another_installation_or_a_damaged_file_is_made_anew(how: str, tmp_path: Path) -> None:
     file = tmp_path / "m"

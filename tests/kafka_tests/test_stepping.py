@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.records import Fetched
@@ -21,6 +22,9 @@ from engine.pseudonym import Key
 from engine.step import new_session
 from statemachines import registry
 from streams import wire
+from streams.cluster.stepping import Stepping
+from streams.cluster.stepping_metrics import SteppingMetrics
+from streams.embedded.assemble import OUTBOX_CHANNELS, flow_of
 from streams.ingress import Ingress
 from streams.topics import T
 from tests.kafka_tests import processes
@@ -163,3 +167,31 @@ async def test_a_worker_without_the_active_version_says_so_and_ends(
             code = await asyncio.to_thread(worker.wait, 30)
     assert code == 70
     assert "no flow was activated for partition" in log.read_text()
+
+
+async def test_how_far_behind_it_is_can_be_asked_at_every_moment_of_a_move(
+    broker: Cluster, prefix: str, tmp_path: Path
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    await processes.activate(settings, partitions=PARTITIONS, at_ms=time.time_ns() // 1_000_000)
+    role = Stepping(
+        settings,
+        instance="",
+        build=flow_of,
+        outbox=OUTBOX_CHANNELS,
+        metrics=SteppingMetrics(CollectorRegistry()),
+    )
+    members = role._members
+    await role.start()
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while len(members.lag()) < PARTITIONS or role.ready:
+                await asyncio.sleep(0.01)
+        env = processes.environment(settings, tmp_path)
+        command = processes.sessions_command()
+        with processes.running(command, env, log=tmp_path / "other.log"):
+            async with asyncio.timeout(WITHIN_S):
+                while len(members.lag()) == PARTITIONS:
+                    await asyncio.sleep(0)
+    finally:
+        await role.stop(drain_s=5)

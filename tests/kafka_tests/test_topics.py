@@ -163,3 +163,18 @@ async def test_a_worker_is_told_all_that_is_wrong(
     assert str(found[0]) == "topic dead.letters: partitions is 2, and must be 1"
     with pytest.raises(Refused, match=r"partitions is 2, and must be 1\. `ai-assistant topics"):
         await topic_table.require(kafka, settings.kafka)
+
+
+def test_the_doctor_looks_at_the_brokers_and_their_topics(env: dict[str, str]) -> None:
+    def kafka(env: dict[str, str]) -> dict[str, str]:
+        findings = json.loads(asked(env, "doctor", "--json").stdout)
+        found: dict[str, str] = next(one for one in findings if one["what"] == "Kafka")
+        return found
+
+    assert kafka(env)["verdict"] == "fail"
+    assert "topics create" in kafka(env)["fix"]
+    asked(env, "topics", "create")
+    assert kafka(env)["verdict"] == "ok"
+    away = kafka({**env, "AI_ASSISTANT_KAFKA__BROKERS": "127.0.0.1:1"})
+    assert away["verdict"] == "fail"
+    assert "127.0.0.1:1" in away["found"]

@@ -1,6 +1,16 @@
 """All mutants, by name."""
 
-from tests.mutants import delivery, durable, engine_steps, engine_turns, flows, hops
+from tests.mutants import (
+    delivery,
+    durable,
+    embedded,
+    engine_steps,
+    engine_turns,
+    flows,
+    hops,
+    readers,
+    sqlite,
+)
 from tests.mutants.patch import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -10,6 +20,9 @@ MUTANTS: tuple[Mutant, ...] = (
     *delivery.MUTANTS,
     *durable.MUTANTS,
     *flows.MUTANTS,
+    *readers.MUTANTS,
+    *embedded.MUTANTS,
+    *sqlite.MUTANTS,
 )
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 assert len(BY_NAME) == len(MUTANTS), "two mutants have one name"

@@ -36,17 +36,19 @@ MUTANTS = (
         says="What the platform took is not written down.",
         law="§4 law 8, §10: called, then receipted",
         file=PIPELINE,
-        old="                decided.deliveries[delivery.reply_id] = delivery\n"
-        "                if delivery.address.channel in self._outbox:\n",
-        new="                if delivery.address.channel in self._outbox:\n",
+        old="        decided.deliveries[delivery.reply_id] = delivery\n"
+        "        if event is not None:\n",
+        new='        if delivery.state != "sent":\n'
+        "            decided.deliveries[delivery.reply_id] = delivery\n"
+        "        if event is not None:\n",
     ),
     Mutant(
         name="failed-reply-not-told",
         says="A reply that the platform refuses for good: the flow is not told.",
         law="§1: undelivered replies come back as events",
         file=PIPELINE,
-        old="                decided.appends.append(event)\n",
-        new="                pass\n",
+        old="            decided.appends.append(event)\n",
+        new="            pass\n",
     ),
     Mutant(
         name="recovery-forgets-replies",

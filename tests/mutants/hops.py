@@ -126,7 +126,7 @@ MUTANTS = (
         says="After a restart frames have the attempt number of those before it.",
         law="§9: the greatest (attempt, n) wins, a second attempt replaces the first",
         file=RUNNERS,
-        old="            attempt=self._attempt,\n",
+        old="            attempt=call.attempt,\n",
         new="            attempt=1,\n",
     ),
     Mutant(

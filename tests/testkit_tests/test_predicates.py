@@ -15,9 +15,9 @@ from testkit.laws.reading import Found, Reading
 from testkit.predicates import predicates_of
 from testkit.script import Script
 from testkit.shrunk import as_text
-from testkit.stimuli import Say, Wait
+from testkit.stimuli import Move, Say, Skew, Wait
 from testkit.strategies import Plan
-from testkit.worlds import Fault, Wrote
+from testkit.worlds import NOWHERE, Fault, Wrote
 from tests.testkit_tests.desk import Desk
 
 DAY_MS = 86_400_000
@@ -134,3 +134,44 @@ def test_a_flow_that_never_rests_is_one_finding_told_in_a_few_lines(world: str) 
     told = as_text(verdict, found).splitlines()
     assert 40 < len(told) <= 65
     assert any("more lines" in line for line in told)
+
+
+class Soon(DialogTests):
+    @within(20)
+    def it_ends(self, d: Dialog, message: Message) -> bool:
+        return message.disposition is not None
+
+
+@pytest.mark.parametrize(("partition", "excused"), [(0, True), (1, False)])
+def test_only_what_breaks_where_a_dialog_is_gives_it_more_time(
+    partition: int, excused: bool
+) -> None:
+    """The model has 30 s, in the middle of which its partition, or the other one, moves."""
+    wait = Wait(10_000)
+    plan = (Say(user=0, kind="chat"), wait, Move(partition), wait, Move(partition), wait, wait)
+    found = 0
+    for seed in range(8):
+        verdict = run(
+            Desk(),
+            Script(),
+            plan=Plan(stimuli=plan, seed=seed),
+            predicates=[one.of(Soon()) for one in predicates_of(Soon)],
+        )
+        # By chance a time-out wakes nobody in time: that is a fault where the dialog is.
+        found += bool(verdict.broken)
+    assert (found == 0) if excused else (found >= 4)
+
+
+def test_a_clock_that_jumps_is_a_fault_where_its_owner_takes_over_and_nowhere_else() -> None:
+    for seed in range(8):
+        plan = (Say(user=0, kind="chat"), Skew(i=1, ms=100_000), Move(0), Wait(1), Wait(1))
+        verdict = run(
+            Desk(),
+            Script(),
+            plan=Plan(stimuli=plan, seed=seed),
+            predicates=[one.of(Soon()) for one in predicates_of(Soon)],
+        )
+        assert verdict.broken == ()
+        jumps = [seen for seen in verdict.evidence.seen if isinstance(seen, Fault)]
+        where = [(fault.partition, fault.lasted_ms >= 99_000) for fault in jumps[:3]]
+        assert where == [(NOWHERE, False), (0, False), (0, True)]

@@ -19,6 +19,7 @@ from testkit.judging import run
 from testkit.script import Script
 from testkit.stimuli import FAULTS, AnyStimulus, Frame, Late, Outcome, Say, Wait
 from testkit.strategies import Plan, plans, words
+from testkit.surroundings import Surroundings
 from testkit.worlds import Evidence, Fault
 
 FLOW = Assistant()
@@ -41,7 +42,7 @@ def shrunk(holds: Callable[[Evidence], bool]) -> list[AnyStimulus]:
         return holds(run(FLOW, SCRIPT, plan=plan, by_laws=False).evidence)
 
     found = find(plans(FLOW, SCRIPT), wanted, settings=SETTINGS)
-    assert (found.seed, found.idempotent) == (0, True)
+    assert (found.seed, found.around) == (0, Surroundings())
     return list(found.stimuli)
 
 

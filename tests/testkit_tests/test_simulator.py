@@ -11,13 +11,25 @@ import pytest
 
 from engine import codec
 from engine.crash_points import CrashPoint
+from engine.events import ClockReached
 from statemachines.assistant import Assistant
 from statemachines.flow import Flow
 from testkit import laws, stimuli
 from testkit.script import Script
 from testkit.simulator import Simulator
 from testkit.stimuli import AnyStimulus
-from testkit.worlds import Acknowledged, Called, Evidence, Fault, Received, Rejected, Shown, Wrote
+from testkit.worlds import (
+    Acknowledged,
+    Began,
+    Called,
+    Evidence,
+    Fault,
+    Received,
+    Rejected,
+    Said,
+    Shown,
+    Wrote,
+)
 from tests.testkit_tests import simulated
 
 ROOT = Path(__file__).parents[2]
@@ -418,3 +430,65 @@ def test_a_deadly_message_is_set_aside_and_those_that_came_with_it_are_not() -> 
     (letter,) = evidence.logs[0].dead_letters()
     assert "died" in letter.error
     assert len(seen(made, Received)) == 6  # five answers, and a word that one was set aside
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_wake_up_at_which_workers_die_is_set_aside_and_its_session_is_woken_later(
+    asks: bool,
+) -> None:
+    dies = [stimuli.Crash(CrashPoint.STEP_COMMIT) for _ in range(8)]
+    set_aside = 0
+    for seed in range(6):
+        made = Simulator(simulated.assistant("merge"), script=Script(), seed=seed, partitions=1)
+        for act in (SAY, *dies, stimuli.Wait()):  # to the end of its second of settling
+            made.act(act)
+        (log,) = made.evidence().logs
+        letters = log.dead_letters()
+        set_aside += len(letters)
+        for letter in letters:
+            assert isinstance(codec.decode_event(letter.value).body, ClockReached)
+        if asks:  # an operator has it taken again, and need not wait
+            made.act(stimuli.Redrive())
+        evidence = rested(made)
+        assert len(log.dead_letters()) == len(letters)
+        waited_ms = (evidence.rested_ms or 0) - (evidence.resting_ms or 0)
+        assert bool(letters) <= (waited_ms < 1_000 if asks else waited_ms >= 59_000)
+    assert set_aside >= 3
+
+
+@pytest.mark.parametrize("moves", [0, 1, 2])
+def test_who_outlives_owners_of_its_partition_shows_nothing_of_a_reply_that_has_ended(
+    moves: int,
+) -> None:
+    made = simulator(SAY)
+    assert len(seen(made, Began)) == 1
+    made.cluster.move(0, why="moved", leaves_zombie=True)
+    made.act(stimuli.Stop())
+    assert states(made) == {"closed": 1}  # the receipt of a reply of which nothing was shown
+    for _ in range(moves):
+        made.act(stimuli.Move())
+    (zombie,) = made.cluster.zombies
+    (effect_id,) = zombie.working
+    made.act(stimuli.Frame())
+    said = [one for one in made.cluster.seen if isinstance(one, Said)]
+    assert [one.effect_id for one in said] == [effect_id]  # it goes on, and nobody sees it
+    assert seen(made, Shown) == []
+    rested(made)
+
+
+def test_faults_end_with_the_last_of_them_however_long_nothing_happens_after() -> None:
+    made = simulator(SAY, stimuli.Crash(CrashPoint.STEP_COMMIT), OUTCOME)
+    began_ms = made.cluster.time.now_ms
+    made.act(stimuli.Wait(1_000_000))
+    evidence = rested(made)
+    assert evidence.faults_end_ms == began_ms
+    assert (evidence.resting_ms or 0) >= began_ms + 1_000_000
+
+
+def test_a_slow_call_is_a_fault_until_it_ends() -> None:
+    for seed in range(6):
+        made = simulator(SAY, stimuli.Platform("slow"), seed=seed)
+        began_ms = made.cluster.time.now_ms
+        made.act(OUTCOME)
+        evidence = rested(made)
+        assert began_ms < (evidence.faults_end_ms or 0) <= began_ms + 3_001

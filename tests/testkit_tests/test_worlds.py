@@ -18,6 +18,7 @@ from testkit.pure import PureWorld
 from testkit.simulator import Simulator
 from testkit.stimuli import AnyStimulus
 from testkit.strategies import Plan
+from testkit.surroundings import Surroundings, of_seed, simulator
 from testkit.worlds import Evidence, Fault, Received, World
 from tests.testkit_tests import lists
 
@@ -141,8 +142,8 @@ def embedded(name: str, plan: Plan, directory: Path) -> EmbeddedWorld:
         script=lists.script(name),
         seed=plan.seed,
         directory=directory,
-        idempotent=plan.idempotent,
-        limit=(2, 1_000) if plan.seed % 3 == 0 else None,
+        idempotent=plan.around.idempotent,
+        limit=plan.around.limit,
     )
 
 
@@ -150,7 +151,8 @@ def embedded(name: str, plan: Plan, directory: Path) -> EmbeddedWorld:
 def test_the_embedded_host_keeps_the_laws_through_faults(
     name: str, idempotent: bool, tmp_path: Path
 ) -> None:
-    plan = Plan(stimuli=tuple(lists.broken(7, 40)), seed=7, idempotent=idempotent)
+    around = Surroundings(idempotent=idempotent)
+    plan = Plan(stimuli=tuple(lists.broken(7, 40)), seed=7, around=around)
     with embedded(name, plan, tmp_path) as world:
         assert check(run(world, plan.stimuli)) == []
 
@@ -202,25 +204,19 @@ def test_the_pure_world_keeps_the_laws(name: str) -> None:
     keeps()
 
 
-def simulator(name: str, plan: Plan) -> Simulator:
-    return Simulator(
-        lists.FLOWS[name],
-        script=lists.script(name),
-        seed=plan.seed,
-        idempotent=plan.idempotent,
-        limit=(2, 1_000) if plan.seed % 3 == 0 else None,
-    )
+def simulated(name: str, plan: Plan) -> Simulator:
+    return simulator(lists.FLOWS[name], lists.script(name), seed=plan.seed, around=plan.around)
 
 
 @pytest.mark.parametrize("name", lists.FLOWS)
 def test_the_simulator_keeps_the_laws_through_faults(name: str) -> None:
     for seed in range(4):
-        plan = Plan(stimuli=tuple(lists.broken(seed, 100)), seed=seed, idempotent=seed % 2 == 0)
-        assert check(run(simulator(name, plan), plan.stimuli)) == []
+        plan = Plan(stimuli=tuple(lists.broken(seed, 100)), seed=seed, around=of_seed(seed))
+        assert check(run(simulated(name, plan), plan.stimuli)) == []
 
     @bounded(12)
     @given(plan=plans(name, faults=True))
     def keeps(plan: Plan) -> None:
-        assert check(run(simulator(name, plan), plan.stimuli)) == []
+        assert check(run(simulated(name, plan), plan.stimuli)) == []
 
     keeps()

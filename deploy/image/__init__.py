@@ -1,0 +1,1 @@
+"""The image of the assistant: what is in it, and its Dockerfile carried out without an engine."""

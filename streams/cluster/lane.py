@@ -1,0 +1,332 @@
+"""Egress of one partition of `im.egress`, by its one owner.
+
+Between orders, which the sessions role writes, and the channels. Each batch of decisions is one
+transaction in `im.deliveries`: what was ordered, the marks, the receipts, and how far the orders
+are taken. So a mark is durable before its call, and an owner that another has replaced cannot mark:
+it is told Conflict, and calls nobody. An order is done for the group once it is durable here as
+`queued`: waiting for the platform's answer would hold back the offsets of all other accounts, and
+the watermark keeps an order from being taken twice. The hop is `streams.egress`.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from adapters.kafka.appender import Appender
+from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.reading import read_partition
+from adapters.kafka.transactions import Transactions
+from engine.crash_points import CrashPoint
+from engine.errors import Conflict, InvalidRecord, Unavailable
+from engine.ports import Append, Channel, Delivery, Frame
+from streams import wire
+from streams.cluster.metrics import Metrics
+from streams.cluster.role import RETRY_S
+from streams.egress import Account, Called, Egress
+from streams.embedded.channels import Calls, Pump
+from streams.topics import HOUR_MS, T
+from streams.wire import Fetched, Row
+
+log = logging.getLogger(__name__)
+
+ORDERS_MAX = 512
+MARKS_MAX = 256
+DELETED_MAX = 1_024
+KEPT_MS = 48 * HOUR_MS
+"""So long a receipt can be read; then it is deleted."""
+CLOSED_MS = HOUR_MS
+"""A frame that is so much late can still come: its reply is known to be closed."""
+SLEEP_MAX_S = 5.0
+ORDER = "order"
+
+Accounts = Mapping[tuple[str, str], Account]
+
+
+class Outside(NamedTuple):
+    """What a lane reaches: the log, the channels, and each account's limits for a new owner."""
+
+    settings: KafkaSettings
+    appender: Appender
+    channels: Sequence[Channel]
+    accounts: Callable[[int], Accounts]
+    metrics: Metrics
+    at: Callable[[CrashPoint, int], None]
+
+
+class Batch:
+    """What is to become durable, and what is to be done after that."""
+
+    __slots__ = ("deliveries", "events", "marked", "orders")
+
+    def __init__(self, orders: list[Fetched]) -> None:
+        self.orders = orders
+        self.deliveries: dict[str, Delivery] = {}
+        self.events: list[Append] = []
+        self.marked: list[Delivery] = []
+
+
+class Found:
+    """What `im.deliveries` says of this partition."""
+
+    __slots__ = ("closed", "expired", "on_their_way", "watermark")
+
+    def __init__(self) -> None:
+        self.on_their_way: dict[str, tuple[int, int, Delivery]] = {}  # with their place in order
+        self.closed: dict[str, Delivery] = {}  # lately
+        self.expired: dict[str, None] = {}
+        self.watermark = -1
+
+    def read(self, record: Fetched, now_ms: int) -> None:
+        """The next record of the partition."""
+        if record.key == wire.WATERMARK:
+            self.watermark = wire.watermark_of(record.value or b"").offset
+            return
+        reply_id = record.key.decode()
+        for known in (self.on_their_way, self.closed, self.expired):
+            known.pop(reply_id, None)
+        if record.value is None:
+            return
+        delivery = wire.delivery_of(record.value)
+        if delivery.state in ("queued", "sending"):
+            order = int(dict(record.headers).get(ORDER, b"0"))
+            self.on_their_way[reply_id] = (order, record.offset, delivery)
+        elif (delivery.receipted_ms or 0) < now_ms - KEPT_MS:
+            self.expired[reply_id] = None
+        elif (delivery.receipted_ms or 0) > now_ms - CLOSED_MS:
+            self.closed[reply_id] = delivery
+
+
+class Lane:
+    """The deliveries of one partition. `done`: told the offset of each order that is durable."""
+
+    def __init__(self, partition: int, outside: Outside, *, done: Callable[[int], None]) -> None:
+        self.partition = partition
+        self.recovered = False
+        self.leaving = False
+        self._outside = outside
+        self._appender = outside.appender
+        self._done = done
+        self._transactions = Transactions(outside.settings, f"egress-{partition}")
+        self._calls = Calls(outside.channels)
+        self._calls.pump = Pump(self._may_call, self._call_ended, outside.at)
+        self._egress = Egress({}, delivery=_not_asked, jitter=random.random)
+        self._orders: list[Fetched] = []
+        self._called: list[Called] = []
+        self._places: dict[str, int] = {}  # the order's offset, of what is on its way
+        self._expired: list[str] = []  # receipts to be deleted
+        self._watermark = -1
+        self._working = False
+        self._closed = False
+        self._wake = asyncio.Event()
+
+    # ---- in -----------------------------------------------------------------------------------
+
+    def put(self, record: Fetched) -> None:
+        """The next order."""
+        self._orders.append(record)
+        self._wake.set()
+
+    def show(self, frame: Frame) -> None:
+        """Show it, unless its reply has ended or a newer one was shown."""
+        if self.recovered and self._egress.open_replies.show(frame):
+            channel = self._calls.of(frame.session_id)
+            if channel is not None:
+                channel.show(frame)
+
+    async def settle(self, *, within_s: float) -> None:
+        """Mark nothing more; wait for the calls that are made and for their receipts."""
+        self.leaving = True
+        self._wake.set()
+        try:
+            async with asyncio.timeout(within_s):
+                while self.recovered and (self._working or self._called or self._calls.in_hand):
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            log.warning(
+                "partition %d goes with calls in hand: they count as unknown", self.partition
+            )
+
+    def stay(self) -> None:
+        """It is ours still."""
+        self.leaving = False
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Call nobody and write nothing more."""
+        self._closed = True
+        self._calls.cancel()
+        await self._transactions.stop()
+
+    # ---- life ---------------------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """Recover and work, until it is cancelled.
+
+        Raises Conflict where another owner has taken over, Unavailable where a transaction failed:
+        nobody knows then what is durable, and only a new beginning tells.
+        """
+        try:
+            await self._live()
+        except Conflict:
+            # While partitions change hands the next owner may be there before we are told.
+            while self.leaving:
+                await asyncio.sleep(0.05)
+            raise
+
+    async def _live(self) -> None:
+        began_s = time.monotonic()
+        while not self.recovered:
+            try:
+                await self._transactions.begin()
+                await self._recover()
+            except Unavailable as error:
+                log.warning("partition %d waits: %s", self.partition, error)
+                await self._transactions.stop()
+                await asyncio.sleep(RETRY_S)
+        seconds = time.monotonic() - began_s
+        self._outside.metrics.recovery_s.labels("egress").set(seconds)
+        log.info("partition %d is ours after %.1f s", self.partition, seconds)
+        while True:
+            await self._wait()
+            self._working = True
+            try:
+                await self._work()
+            finally:
+                self._working = False
+
+    async def _recover(self) -> None:
+        """Begin with what is durable; nobody else can change it from here on."""
+        now_ms = self._appender.now_ms()
+        found = await self._found(now_ms)
+        self._watermark = found.watermark
+        accounts = self._outside.accounts(now_ms)
+        self._egress = Egress(accounts, delivery=_not_asked, jitter=random.random)
+        deliveries = sorted(found.on_their_way.values(), key=lambda item: item[:2])
+        self._places = {delivery.reply_id: order for order, _, delivery in deliveries}
+        batch = Batch([])
+        changed, batch.events = self._egress.recover([d for _, _, d in deliveries], now_ms=now_ms)
+        batch.deliveries = {delivery.reply_id: delivery for delivery in changed}
+        for delivery in found.closed.values():
+            self._egress.open_replies.close(delivery.session_id, delivery.reply_id)
+        self._egress.confirm()
+        await self._make_durable(batch)
+        self._expired = list(found.expired)
+        self.recovered = True
+
+    async def _found(self, now_ms: int) -> Found:
+        found, settings = Found(), self._outside.settings
+        async for records in read_partition(settings, T.DELIVERIES, partition=self.partition):
+            for record in records:
+                found.read(record, now_ms)
+        return found
+
+    async def sweep(self) -> None:
+        """Find receipts that are old enough to be deleted; the next batches delete them."""
+        found = await self._found(self._appender.now_ms())
+        self._expired = list(found.expired)
+        self._wake.set()
+
+    # ---- one batch ----------------------------------------------------------------------------
+
+    async def _wait(self) -> None:
+        """For something to come in, or for the next that may be sent."""
+        if self._orders or self._called or self._expired:
+            return
+        now_ms = self._appender.now_ms()
+        next_ms = None if self.leaving else self._egress.next_ms(now_ms)
+        wait_s = SLEEP_MAX_S if next_ms is None else (next_ms - now_ms) / 1_000
+        if wait_s <= 0:
+            return
+        try:
+            async with asyncio.timeout(min(wait_s, SLEEP_MAX_S)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _work(self) -> None:
+        self._wake.clear()
+        orders, self._orders = self._orders[:ORDERS_MAX], self._orders[ORDERS_MAX:]
+        called, self._called = self._called, []
+        now_ms = self._appender.now_ms()
+        batch = Batch(orders)
+        for record in orders:
+            self._take(batch, record, now_ms)
+        for call in called:
+            ended = self._egress.came(call, now_ms=now_ms)
+            if ended is not None:
+                delivery, event = ended
+                batch.deliveries[delivery.reply_id] = delivery
+                batch.events += [event] if event is not None else []
+        if not self.leaving:
+            batch.marked = self._egress.mark(now_ms, limit=MARKS_MAX)
+            batch.deliveries.update({d.reply_id: d for d in batch.marked})
+        await self._make_durable(batch)
+        self._egress.confirm()
+        for record in orders:
+            self._done(record.offset)
+        if batch.marked:
+            self._calls.call(batch.marked)
+
+    def _take(self, batch: Batch, record: Fetched, now_ms: int) -> None:
+        if record.offset <= self._watermark:  # durable since an earlier time, if not committed
+            return
+        try:
+            order = wire.order_of(record)
+        except InvalidRecord as error:
+            log.error("%s:%d:%d: %s", record.topic, record.partition, record.offset, error)
+            self._outside.metrics.unreadable.labels("egress").inc()
+            return
+        for delivery in self._egress.order(order, now_ms=now_ms):
+            batch.deliveries[delivery.reply_id] = delivery
+            self._places.setdefault(delivery.reply_id, record.offset)
+
+    async def _make_durable(self, batch: Batch) -> None:
+        """The events first: a receipt that is durable is never looked at again."""
+        rows = [self._row(delivery) for delivery in batch.deliveries.values()]
+        expired, self._expired = self._expired[:DELETED_MAX], self._expired[DELETED_MAX:]
+        rows += [
+            Row(T.DELIVERIES, reply_id.encode(), None, partition=self.partition)
+            for reply_id in expired
+        ]
+        if batch.orders and batch.orders[-1].offset > self._watermark:
+            self._watermark = batch.orders[-1].offset
+            mark = wire.watermark_row(self._watermark, partition=self.partition)
+            rows.append(mark._replace(topic=T.DELIVERIES))
+        if not rows:
+            return
+        await self._tell(batch.events)
+        await self._transactions.write(rows)
+        for delivery in batch.deliveries.values():
+            self._outside.metrics.deliveries.labels(delivery.state).inc()
+            if delivery.state not in ("queued", "sending"):
+                self._places.pop(delivery.reply_id, None)
+
+    def _row(self, delivery: Delivery) -> Row:
+        row = wire.delivery_row(delivery, partition=self.partition)
+        place = self._places.get(delivery.reply_id, 0)
+        return row._replace(headers=((ORDER, b"%d" % place),))
+
+    async def _tell(self, events: list[Append]) -> None:
+        """What sessions have to know of their replies, until it is in the log."""
+        while events:
+            try:
+                await self._appender.append_many(events)
+                return
+            except Unavailable:
+                await asyncio.sleep(RETRY_S)
+
+    # ---- calls --------------------------------------------------------------------------------
+
+    def _may_call(self, reply_id: str) -> bool:
+        return not self._closed and self._egress.called(reply_id, self._appender.now_ms())
+
+    def _call_ended(self, called: Called) -> None:
+        self._called.append(called)
+        self._wake.set()
+
+
+def _not_asked(reply_id: str) -> None:
+    """What ended of late was closed in `recover`; older replies' frames are not read any more."""

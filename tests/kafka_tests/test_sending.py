@@ -1,0 +1,389 @@
+"""The egress role on a real broker: marked, called, receipted, by one owner, across moves."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from adapters.kafka.appender import Appender
+from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.newest import NewestSender
+from deploy.kafka.cluster import Cluster
+from engine import codec
+from engine.effects import SendMessage
+from engine.errors import Conflict, NoReceipt, Refused
+from engine.events import ReplyUndelivered
+from engine.ports import Delivery, Frame
+from streams import wire
+from streams.cluster.lane import Accounts, Lane, Outside
+from streams.cluster.metrics import Metrics
+from streams.cluster.sending import Sending
+from streams.egress import Account
+from streams.embedded.clock import wall_ms
+from streams.embedded.crash_marks import nowhere
+from streams.limiter import Limiter
+from streams.sessions import Order
+from streams.topics import T
+from tests.kafka_tests.conftest import started
+from tests.kafka_tests.installation import appending, everything, installed, written
+from tests.kafka_tests.platform import Platform, PlatformChannel, end, reply, say, session, withdraw
+
+ACCOUNTS = tuple("abcdef")
+
+
+def unlimited(platform: Platform) -> Callable[[int], Accounts]:
+    account = Account(idempotent=platform.idempotent)
+    return lambda now_ms: {("im", name): account for name in ACCOUNTS}
+
+
+def egress_role(
+    settings: KafkaSettings,
+    platform: Platform,
+    appender: Appender,
+    *,
+    instance: str = "one",
+    accounts: Callable[[int], Accounts] | None = None,
+) -> Sending:
+    return Sending(
+        settings,
+        instance=instance,
+        appender=appender,
+        channels=[platform.channel(name) for name in ACCOUNTS],
+        accounts=accounts or unlimited(platform),
+        metrics=Metrics(CollectorRegistry()),
+    )
+
+
+@asynccontextmanager
+async def sending(
+    settings: KafkaSettings,
+    platform: Platform,
+    *,
+    instance: str = "one",
+    accounts: Callable[[int], Accounts] | None = None,
+) -> AsyncIterator[Sending]:
+    """A started egress role with an appender of its own."""
+    async with appending(settings, instance=instance) as appender:
+        role = egress_role(settings, platform, appender, instance=instance, accounts=accounts)
+        await role.start()
+        try:
+            yield role
+        finally:
+            await role.stop(drain_s=10)
+
+
+async def die(role: Sending) -> None:
+    """As killed: nothing settled, nothing committed, whatever is in hand."""
+    for lane, task in role._lanes.values():
+        task.cancel()
+        lane._closed = True
+        lane._calls.cancel()
+        lane.recovered = False
+    role._queue._hands.clear()
+    await role.stop(drain_s=0)
+
+
+async def until(true: Callable[[], object], *, within_s: float = 30) -> None:
+    async with asyncio.timeout(within_s):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
+async def ordered(settings: KafkaSettings, orders: Sequence[Order]) -> None:
+    await written(settings, [wire.order_row(order) for order in orders])
+
+
+async def deliveries(settings: KafkaSettings, *, partitions: int = 4) -> dict[str, Delivery]:
+    """Each delivery as it was last written."""
+    found: dict[str, Delivery] = {}
+    for record in await everything(settings, T.DELIVERIES, partitions=partitions):
+        if record.key != wire.WATERMARK and record.value is not None:
+            found[record.key.decode()] = wire.delivery_of(record.value)
+    return found
+
+
+async def receipted(
+    settings: KafkaSettings, want: int, *, within_s: float = 60, partitions: int = 4
+) -> dict[str, Delivery]:
+    """All deliveries, once so many have their receipt."""
+    async with asyncio.timeout(within_s):
+        while True:
+            found = await deliveries(settings, partitions=partitions)
+            if sum(d.receipted_ms is not None for d in found.values()) >= want:
+                return found
+            await asyncio.sleep(0.1)
+
+
+async def undelivered(settings: KafkaSettings) -> list[tuple[str, str]]:
+    """What sessions were told of their replies."""
+    told = []
+    for record in await everything(settings, T.EVENTS):
+        body = codec.decode_event(record.value or b"").body
+        assert isinstance(body, ReplyUndelivered)
+        told.append((body.reply_id, body.state))
+    return sorted(told)
+
+
+async def test_replies_arrive_once_in_order_and_not_again_after_a_restart(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    platform = Platform()
+    orders = [
+        say(n, of=of, account=account) for n in range(5) for of in range(4) for account in ACCOUNTS
+    ]
+    async with sending(settings, platform):
+        await ordered(settings, orders)
+        found = await receipted(settings, len(orders))
+    assert {d.state for d in found.values()} == {"sent"}
+    assert all(d.platform_ids == (f"p-{d.reply_id}",) for d in found.values())
+    assert all((d.sending_ms or 0) <= (d.receipted_ms or 0) for d in found.values())
+    assert set(platform.replies().values()) == {1}
+    by_session: dict[str, list[str]] = {}
+    for reply_id, text, _ in platform.arrived:
+        by_session.setdefault(reply_id.rpartition("/")[0], []).append(text)
+    assert len(by_session) == 24
+    assert set(map(tuple, by_session.values())) == {tuple(f"text {n}" for n in range(5))}
+    async with sending(settings, platform) as role:
+        await until(lambda: not role.ready)
+        await ordered(settings, [say(9)])
+        await receipted(settings, len(orders) + 1)
+    assert set(platform.replies().values()) == {1}
+    assert await undelivered(settings) == []
+
+
+async def test_what_did_not_arrive_is_told_to_its_session(broker: Cluster, prefix: str) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    platform = Platform()
+
+    def answer(delivery: Delivery) -> None:
+        if delivery.text == "refused":
+            raise Refused("no such person")
+        if delivery.text == "unheard":
+            raise NoReceipt("no answer")
+
+    platform.answer = answer
+    async with sending(settings, platform):
+        await ordered(settings, [say(1, "refused"), say(2, "unheard"), say(3), end(4, None)])
+        found = await receipted(settings, 4)
+    states = [found[reply(n)].state for n in (1, 2, 3, 4)]
+    assert states == ["failed", "unknown", "sent", "closed"]
+    expected = [(reply(1), "failed"), (reply(2), "unknown")]
+    assert await undelivered(settings) == sorted(expected)
+
+
+async def test_a_withdrawn_reply_is_never_sent_and_a_limit_holds_across_owners(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    platform = Platform()
+
+    def limited(now_ms: int) -> Accounts:
+        limiter = Limiter.of_new_owner(2, period_ms=1_000, now_ms=now_ms)
+        return {("im", "a"): Account(idempotent=False, limiter=limiter)}
+
+    async with sending(settings, platform, accounts=limited) as role:
+        await ordered(settings, [say(n, of=n) for n in range(6)])
+        await until(lambda: role._queue.in_hand == 0 and len(platform.arrived) >= 2)
+        await ordered(settings, [withdraw(5, of=5)])
+        await until(lambda: len(platform.arrived) >= 3)
+    async with sending(settings, platform, accounts=limited):
+        found = await receipted(settings, 6)
+    assert found[reply(5, of=5)].state == "withdrawn"
+    assert platform.replies() == Counter(reply(n, of=n) for n in range(5))
+    times = [at_ms for _, _, at_ms in platform.arrived]
+    assert all(later - first >= 1_000 for first, later in zip(times, times[2:], strict=False))
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+async def test_a_death_between_call_and_receipt(
+    broker: Cluster, prefix: str, idempotent: bool
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    platform = Platform(idempotent=idempotent, delay_s=60)
+    async with appending(settings) as appender:
+        role = egress_role(settings, platform, appender)
+        await role.start()
+        await ordered(settings, [say(1), say(2)])
+        await until(lambda: len(platform.arrived) == 1)
+        await die(role)
+    platform.delay_s = 0
+    async with sending(settings, platform):
+        found = await receipted(settings, 2)
+    assert found[reply(2)].state == "sent"
+    if idempotent:
+        assert found[reply(1)].state == "sent"
+        assert platform.replies() == Counter([reply(1), reply(1), reply(2)])
+        assert await undelivered(settings) == []
+    else:
+        assert found[reply(1)].state == "unknown"
+        assert platform.replies() == Counter([reply(1), reply(2)])
+        assert await undelivered(settings) == [(reply(1), "unknown")]
+
+
+async def test_orders_that_are_durable_and_not_committed_are_not_taken_twice(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    platform = Platform()
+    async with appending(settings) as appender:
+        role = egress_role(settings, platform, appender)
+        role._queue.commit = lambda: asyncio.sleep(0)  # type: ignore[method-assign]
+        await role.start()
+        # Taken a second time, this withdrawal would take back nothing: it is long sent.
+        await ordered(settings, [say(1), withdraw(1), say(2, of=1)])
+        await receipted(settings, 2)
+        await die(role)
+    async with sending(settings, platform) as role:
+        await until(lambda: not role.ready and role._queue.in_hand == 0)
+        await ordered(settings, [say(3)])
+        await receipted(settings, 3)
+    assert set(platform.replies().values()) == {1}
+
+
+async def test_old_receipts_are_deleted_and_what_was_on_its_way_goes_in_order(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix, partitions=1)
+    platform = Platform()
+    (first, second), day_ms = (say(1), say(2)), 24 * 3_600_000
+
+    def kept(n: int, **more: object) -> Delivery:
+        body = say(n, of=n).effect.body
+        address = say(n).address
+        assert isinstance(body, SendMessage)
+        assert address is not None
+        given = {"reply_id": body.reply_id, "session_id": session(n), "text": body.text}
+        fixed = {"cause": "c", "kind": "message", "address": address}
+        return Delivery(**given, **fixed, **more)  # type: ignore[arg-type]
+
+    old = kept(7, state="sent", receipted_ms=wall_ms() - 3 * day_ms)
+    new = kept(8, state="sent", receipted_ms=wall_ms() - day_ms)
+    await written(settings, [wire.delivery_row(d, partition=0) for d in (old, new)])
+    platform.delay_s = 60
+    async with appending(settings) as appender:
+        role = egress_role(settings, platform, appender)
+        await role.start()
+        await ordered(settings, [first, second, say(3)])
+        await until(lambda: platform.arrived and role._queue.in_hand == 0)
+        await die(role)
+    platform.delay_s = 0
+    async with sending(settings, platform) as role:
+        await receipted(settings, 4, partitions=1)
+        rows = await everything(settings, T.DELIVERIES, partitions=1)
+        await role._sweep()
+    texts = [text for _, text, _ in platform.arrived]
+    assert texts == ["text 1", "text 2", "text 3"]
+    assert [r.key.decode() for r in rows if r.value is None] == [old.reply_id]
+
+
+async def test_an_owner_that_was_replaced_marks_nothing_and_calls_nobody(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    old, new = Platform(), Platform()
+    async with appending(settings, instance="zombie") as appender:
+        zombie = egress_role(settings, old, appender)
+        await zombie.start()
+        await ordered(settings, [say(1)])
+        await receipted(settings, 1)
+        (partition,) = {r.partition for r in await everything(settings, T.EGRESS)}
+        channels: list[PlatformChannel] = [new.channel("a")]
+        metrics = Metrics(CollectorRegistry())
+        outside = Outside(settings, appender, channels, unlimited(new), metrics, nowhere)
+        lane = Lane(partition, outside, done=lambda offset: None)
+        task = asyncio.create_task(lane.live())
+        await until(lambda: lane.recovered)
+        await ordered(settings, [say(2)])  # the zombie's consumer gets it
+        with pytest.raises(Conflict):
+            await zombie.failed()
+        assert len(old.arrived) == 1
+        for record in await everything(settings, T.EGRESS):
+            lane.put(record)
+        found = await receipted(settings, 2)
+        task.cancel()
+        await asyncio.wait([task])
+        await lane.close()
+        await zombie.stop(drain_s=1)
+    assert {d.state for d in found.values()} == {"sent"}
+    assert new.replies() == Counter([reply(2)])
+
+
+async def test_partitions_move_while_calls_are_made_and_each_arrives_once(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    platform = Platform(delay_s=0.3)
+    orders = [
+        say(n, of=of, account=account) for n in range(4) for of in range(5) for account in ACCOUNTS
+    ]
+    async with sending(settings, platform, instance="one") as one:
+        await ordered(settings, orders)
+        await until(lambda: platform.arrived)
+        async with sending(settings, platform, instance="two") as two:
+            await until(lambda: len(two._lanes) == 2)
+            found = await receipted(settings, len(orders))
+            assert not one.ready
+        assert one._ends is not None
+        assert not one._ends.done()
+    assert {d.state for d in found.values()} == {"sent"}
+    assert set(platform.replies().values()) == {1}
+
+
+async def test_frames_go_to_the_channel_newest_first_and_none_after_the_receipt(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    platform = Platform()
+    sender = NewestSender(settings)
+
+    def streams(n: int, frame: int, text: str) -> None:
+        shown = Frame(reply_id=reply(n), session_id=session(0), attempt=7, n=frame, text=text)
+        sender.put(f"{n}.{frame}", wire.frame_row(shown, outbox=frozenset({"webchat"})))
+
+    try:
+        await sender.start()
+        async with sending(settings, platform) as role:
+            await until(lambda: not role.ready)
+            channel = role._outside.channels[0]
+            assert isinstance(channel, PlatformChannel)
+            for frame in (1, 2, 3):
+                streams(1, frame, f"so far {frame}")
+            await until(lambda: channel.shown)
+            streams(2, 1, "what stays")
+            await until(lambda: len(channel.shown) >= 2)
+            await ordered(settings, [end(1, "whole"), end(2, None)])
+            found = await receipted(settings, 2)
+            before = len(channel.shown)
+            streams(1, 4, "late")
+            streams(3, 1, "another")
+            await until(lambda: len(channel.shown) > before)
+    finally:
+        await sender.stop()
+    texts = [frame.text for frame in channel.shown]
+    assert texts[-1] == "another"
+    assert "late" not in texts
+    assert "so far 3" in texts
+    assert [found[reply(n)].text for n in (1, 2)] == ["whole", "what stays"]
+
+
+async def test_a_broker_that_dies_under_it_loses_and_doubles_nothing(prefix: str) -> None:
+    with started() as cluster:
+        settings = await installed(cluster.bootstrap, prefix)
+        platform = Platform(delay_s=0.05)
+        orders = [say(n, of=of) for n in range(30) for of in range(10)]
+        async with sending(settings, platform) as role:
+            await ordered(settings, orders)
+            await until(lambda: len(platform.arrived) > 20)
+            cluster.brokers[0].kill()
+            await asyncio.sleep(1)
+            cluster.brokers[0].start()
+            await asyncio.to_thread(cluster.brokers[0].wait_ready)
+            found = await receipted(settings, len(orders), within_s=90)
+            assert role._ends is not None
+            assert not role._ends.done()
+    assert {d.state for d in found.values()} == {"sent"}
+    assert set(platform.replies().values()) == {1}
