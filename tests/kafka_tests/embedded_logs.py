@@ -98,7 +98,8 @@ async def _leave_undone(engine: Engine) -> None:
 def _other_channel(directory: Path) -> None:
     """What a platform's sends leave: one that may have arrived, and those behind it."""
     log = SqliteLog(directory / LOG_FILE)
-    egress = Egress({("im", "a"): Account(idempotent=False)}, jitter=lambda: 0.5)
+    accounts = {("im", "a"): Account(idempotent=False)}
+    egress = Egress(accounts, jitter=lambda: 0.5, delivery=log.delivery)
     pipeline = Pipeline(
         log,
         egress=egress,

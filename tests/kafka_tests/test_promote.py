@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.copying import Copier
 from adapters.kafka.partitions import partition_of
 from adapters.kafka.records import Fetched
 from adapters.logs.sqlite import SqliteLog
@@ -31,7 +32,7 @@ from streams import wire
 from streams.embedded import LOG_FILE, data_dir
 from streams.sessions import activation, first_due
 from streams.topics import TOPICS, T
-from streams.wire import Promotion
+from streams.wire import Promotion, Row
 from tests.host_tests.folding import folds
 from tests.kafka_tests import embedded_logs, processes
 from tests.kafka_tests.installation import PARTITIONS, appending, everything, installed, written
@@ -367,6 +368,24 @@ async def test_what_is_not_this_promotions_is_refused(
     await promoted(fresh, path)
     values = [record.value for record in await everything(fresh, T.SESSIONS)]
     assert any(b'"state":"finished"' in (value or b"") for value in values)
+
+
+async def test_a_copy_ends_where_somebody_else_writes_between_its_records(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    rows = [Row(T.EVENTS, b"a session", b"%d" % n, partition=2) for n in range(3)]
+    copier = Copier(settings, T.EVENTS)
+    await copier.start()
+    try:
+        at = dict.fromkeys(range(PARTITIONS), 0)
+        await copier.copy(rows, at=at)
+        assert at == {0: 0, 1: 0, 2: 3, 3: 0}
+        await processes.activate(settings, partitions=PARTITIONS, at_ms=1)
+        with pytest.raises(Refused, match=r"conversation\.events:2: somebody else writes there"):
+            await copier.copy(rows, at=at)
+    finally:
+        await copier.stop()
 
 
 async def test_a_log_that_was_written_on_since_is_another_one(
