@@ -7,7 +7,6 @@ transactions, and the last one says that it is finished. So a copy that dies goe
 nothing is there twice, and nobody works on half of it.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
@@ -34,6 +33,7 @@ from engine.session import Session
 from streams import wire
 from streams.cluster import promoted_rows
 from streams.cluster.lane import KEPT_MS
+from streams.cluster.promoted_before import ANOTHER, Before, there
 from streams.cluster.promotion import last_promotion, reached
 from streams.embedded.looking_back import handed_over_ms, pending_requests
 from streams.embedded.store import last_at_ms
@@ -51,9 +51,6 @@ CONTROLS_MAX = 1_000
 EMPTY = (T.SESSIONS, T.STEPS, T.MODEL, T.SKILL, T.INTENT, T.EGRESS, T.OUTBOX, T.DELIVERIES, T.DEAD)
 """What an installation of which nobody has worked has no record in."""
 PHASES = ("events", "sessions", "deliveries", "letters")
-ANOTHER = (
-    "choose an empty installation: another kafka.prefix, and then `ai-assistant topics create`"
-)
 
 
 class Pages(NamedTuple):
@@ -220,21 +217,6 @@ async def _fence(job: Job) -> None:
 # ---- the copy ------------------------------------------------------------------------------------
 
 
-class _Before:
-    """What an earlier run appended to one partition, held against the log as it is read again."""
-
-    def __init__(self, end: int, digest: bytes) -> None:
-        self.end = end
-        self._digest = digest
-        self._read = hashlib.blake2b()
-
-    def compare(self, record: LogRecord, offset: int, *, partition: int) -> None:
-        """The next of them. Raises Refused where they are not the log's."""
-        _hash(self._read, record.session_id.encode(), record.value)
-        if offset == self.end - 1 and self._read.digest() != self._digest:
-            raise Refused(f"{T.EVENTS}:{partition} holds what this log does not: {ANOTHER}")
-
-
 class _Copy:
     """One run. `mark`: how far the runs before it came."""
 
@@ -248,7 +230,7 @@ class _Copy:
         self._places: dict[int, tuple[int, int]] = {}  # of the letters' events
         self._partitions: dict[int, int] = {}  # by a session's number
         self._next = dict(enumerate(mark.bases))
-        self._before: dict[int, _Before] = {}
+        self._before: dict[int, Before] = {}
         self._stepped = mark.after if mark.phase == "events" else 0
         self.requests = 0
 
@@ -257,7 +239,9 @@ class _Copy:
         copier = Copier(self._job.kafka, T.EVENTS)
         is_mine = self._phase_after("events") is not None
         if is_mine:
-            self._before = {p: await self._there(p) for p in self._next}
+            self._before = {
+                p: await there(self._job.kafka, p, base=base) for p, base in self._next.items()
+            }
         ends = {p: before.end for p, before in self._before.items()}
         after = 0
         try:
@@ -302,17 +286,6 @@ class _Copy:
             found = partition_of(one.record.session_id.encode(), self._job.partitions)
             self._partitions[one.session] = found
         return found
-
-    async def _there(self, partition: int) -> _Before:
-        """What is in the partition already, from the copy's beginning on."""
-        hashed = hashlib.blake2b()
-        end = self._mark.bases[partition]
-        kafka = self._job.kafka
-        async for batch in read_partition(kafka, T.EVENTS, partition=partition, start=end):
-            for record in batch:
-                _hash(hashed, record.key, record.value or b"")
-                end = record.offset + 1
-        return _Before(end, hashed.digest())
 
     async def sessions(self, flow: Flow) -> None:
         """Each session: its lines, a view, its bytes, and what it still asks for."""
@@ -414,7 +387,3 @@ class _Copy:
 
     def _said(self, phase: str, done: int, total: int) -> None:
         self._job.said(Progress(phase, done, total))
-
-
-def _hash(hashed: "hashlib.blake2b", key: bytes, value: bytes) -> None:
-    hashed.update(b"%d:%d:" % (len(key), len(value)) + key + value)
