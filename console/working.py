@@ -24,6 +24,7 @@ from engine.errors import EngineError, Unavailable
 from streams.cluster import topic_table
 from streams.cluster.assemble import Assembled, assemble_worker
 from streams.cluster.links import kafka_settings, shared_token
+from streams.cluster.promotion import require_none_open
 from streams.embedded.clock import wall_ms
 from streams.embedded.metrics import own_version
 from streams.host_state import HostState
@@ -113,7 +114,7 @@ async def work(
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     say(f"worker {', '.join(names)}: probes at {url_of(bound)}")
     stopped = asyncio.create_task(stop.wait())
-    connected = asyncio.create_task(_connected(settings, assembled))
+    connected = asyncio.create_task(_connected(settings, assembled, names))
     await asyncio.wait([stopped, connected], return_when=asyncio.FIRST_COMPLETED)
     if not stop.is_set():
         connected.result()
@@ -132,15 +133,19 @@ async def work(
     os._exit(0)
 
 
-async def _connected(settings: Settings, assembled: Assembled) -> None:
+async def _connected(settings: Settings, assembled: Assembled, names: Sequence[str]) -> None:
     """The appender is the first to need the brokers; they may be down for as long as they like.
 
-    Raises Refused where the topics are not as they must be.
+    Raises Refused where the topics are not as they must be, or while an embedded log is being
+    copied there; the role sessions sees that itself, in the rows of its partitions.
     """
     told = ""
     while True:
         try:
-            await topic_table.require(kafka_settings(settings), settings.kafka)
+            kafka = kafka_settings(settings)
+            await topic_table.require(kafka, settings.kafka)
+            if set(names) != {"sessions"}:
+                await require_none_open(kafka)
             return await assembled.appender.start()
         except Unavailable as error:
             if str(error) != told:

@@ -56,6 +56,7 @@ class Partition:
         self._kept: dict[str, Kept] = {}
         self._attempt = Attempt(offset=BEGIN, begun=0)
         self._control: Event | None = None  # durable
+        self._is_whole = True
         self._hop = Sessions(number, load=self._load, build=build)
         self._outbox = Outbox(outbox, shown=shown)
         self.watermark = BEGIN
@@ -89,9 +90,16 @@ class Partition:
                 self._attempt = wire.attempt_of(value)
             elif key == wire.FLOW:
                 self._control = codec.decode_event(value)
+            elif key == wire.PROMOTION:
+                self._is_whole = wire.promotion_of(value).state == "finished"
 
     def recovered(self) -> None:
-        """All rows were taken in. Raises Refused where the active flow is not in this version."""
+        """All rows were taken in.
+
+        Raises Refused where the active flow is not in this version, or a promotion is half-done.
+        """
+        if not self._is_whole:
+            raise Refused(wire.HALF_PROMOTED)
         if self._control is not None:
             self._hop.activate(self._control)
 

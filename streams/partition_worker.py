@@ -20,6 +20,8 @@ from streams.partition import Decided, Partition
 
 log = logging.getLogger(__name__)
 
+GROUP = "sessions"
+"""Of the processes that step, and of the transactions of their partitions."""
 CAUTIOUS = 64
 """Records that a new owner steps one by one, each attempt durable before it: the one at which the
 last owner died is among them, or the watermark moves on by as many."""

@@ -20,9 +20,9 @@ from streams.cluster.last_shown import BACK_MS, LastShown
 from streams.cluster.role import Role
 from streams.cluster.stepping_metrics import SteppingMetrics
 from streams.embedded.clock import wall_ms
-from streams.faust_app import GROUP, Members, die, sessions_app
+from streams.faust_app import Members, die, sessions_app
 from streams.partition import Partition
-from streams.partition_worker import Bounds, PartitionWorker
+from streams.partition_worker import GROUP, Bounds, PartitionWorker
 from streams.topics import T
 
 log = logging.getLogger(__name__)
