@@ -71,9 +71,11 @@ class Kept(NamedTuple):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that is about to be stepped, and how often that was begun and never ended."""
+    """Events that are about to be stepped, `offset` to `last`, and how often that was begun and
+    never ended. It stands until the watermark has passed it."""
 
     offset: int
+    last: int
     begun: int
 
 

@@ -22,7 +22,7 @@ from streams.cluster.stepping_metrics import SteppingMetrics
 from streams.embedded.clock import wall_ms
 from streams.faust_app import Members, die, sessions_app
 from streams.partition import Partition
-from streams.partition_worker import GROUP, Bounds, PartitionWorker
+from streams.partition_worker import GROUP, PartitionWorker
 from streams.topics import T
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Stepping(Role):
             reader=members,
             watched=self._metrics,
             now_ms=wall_ms,
-            bounds=Bounds(batch_max=self._batch_max),
+            batch_max=self._batch_max,
         )
         worker.at = lambda point, n: self.at(point, n)
         worker.alone = self._alone

@@ -114,8 +114,9 @@ async def poison(lab: Lab, number: int) -> None:
                 await asyncio.sleep(0.25)
     deaths = _deaths(lab) - before
     lab.notes["deaths at a poison event"] += deaths
-    if not DEATHS_MAX <= deaths <= DEATHS_MAX + 1:
-        lab.broken.append(f"{deaths} deaths at a poison event, not {DEATHS_MAX} or one more")
+    # Once unnoticed, once in a batch of several: those are not known to be at it.
+    if not DEATHS_MAX <= deaths <= DEATHS_MAX + 2:
+        lab.broken.append(f"{deaths} deaths at a poison event, not {DEATHS_MAX} to two more")
     await lab.crew.ready()
 
 

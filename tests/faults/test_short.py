@@ -50,7 +50,7 @@ class TestOneMinute:
         self, report: Report
     ) -> None:
         deaths = report.notes["deaths at a poison event"]
-        assert DEATHS_MAX <= deaths <= DEATHS_MAX + 1
+        assert DEATHS_MAX <= deaths <= DEATHS_MAX + 2
 
     def test_there_was_something_to_lose(self, report: Report) -> None:
         assert report.verdict.counted["messages acknowledged"] > MESSAGES / 2
