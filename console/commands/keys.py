@@ -73,7 +73,7 @@ def list_(at: Invocation, as_json: bool) -> None:
     print_table(("KEY", "USE"), [(row.id, uses[row.current]) for row in rows])
 
 
-@keys.command()
+@keys.command(short_help="On a cluster: make the next key known first.")
 @with_settings
 def announce(at: Invocation) -> None:
     """On a cluster: make the next key known, before `keys rotate` takes it up.

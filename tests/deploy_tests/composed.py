@@ -76,9 +76,10 @@ def as_process(name: str, folder: Path, **changed: str) -> Process:
     command = [_here(word, mounts) for word in given]
     # The command beside this Python, which has what the image has installed.
     beside = Path(sys.executable).parent
-    image_env = runtime.environment() | {"PATH": f"{beside}{os.pathsep}{os.environ['PATH']}"}
-    own = {"HOME": str(folder), "PYTHONPATH": str(sources.ROOT)}
-    env = {**_led(image_env, mounts), **_led(environment(service), mounts), **own, **changed}
+    path = f"{beside}{os.pathsep}{os.environ['PATH']}"
+    own = {"HOME": str(folder), "PYTHONPATH": str(sources.ROOT), "PATH": path}
+    given_env = runtime.environment() | environment(service)
+    env = {**_led(given_env, mounts), **own, **changed}
     program = shutil.which(command[0], path=env["PATH"])
     assert program is not None, command[0]
     home = mounts.get(runtime.last("WORKDIR").rest, folder)
