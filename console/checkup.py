@@ -129,6 +129,8 @@ def _taken(settings: Settings, why: str) -> Finding:
     fix = "stop it, or take another: AI_ASSISTANT_SERVER__BIND=127.0.0.1:8081 (server.bind)"
     if not _is_assistant(server.host, server.port):
         return _fail("address", f"{server.bind}: {why}", fix)
+    if settings.on_cluster:
+        return _ok("address", f"an assistant is running at {server.bind}")
     if not runs(settings):
         found = f"{server.bind}: the assistant of another data directory is running there"
         return _fail("address", found, fix)

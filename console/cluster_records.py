@@ -149,8 +149,9 @@ class ClusterRecords:
 
         newest = await self._scan.back(T.SESSIONS, partition, keep=mine, all_found=bool)
         value = newest[-1].value if newest else None
-        last_ms = _last_ms(value)
-        before_ms = None if last_ms is None else last_ms + AFTER_LAST_MS
+        # By the row's own time, not by the session's: one that was promoted was written long after
+        # its last event.
+        before_ms = newest[-1].timestamp_ms + AFTER_LAST_MS if newest else None
         stepped = await self._scan.back(
             T.STEPS,
             partition,
@@ -159,7 +160,9 @@ class ClusterRecords:
             before_ms=before_ms,
         )
         events = await self._events(partition, key, stepped=stepped, before_ms=before_ms)
-        records = [LogRecord(r.offset, session_id, r.value or b"", r.timestamp_ms) for r in events]
+        records = [
+            LogRecord(r.offset, session_id, r.value or b"", wire.appended_ms(r)) for r in events
+        ]
         steps = [_step_row(session_id, record) for record in stepped]
         times = {_number(r, "seq"): _number(r, "stepped") for r in stepped}
         found = Known(value, steps, times, records, _by_id(records), {})
@@ -260,13 +263,6 @@ class ClusterRecords:
 
     def _run(self, work: Coroutine[Any, Any, R]) -> R:
         return self._runner.run(work)
-
-
-def _last_ms(value: bytes | None) -> int | None:
-    try:
-        return codec.decode_session(value).now_ms if value else None
-    except InvalidRecord:
-        return None
 
 
 def _number(record: Fetched, name: str) -> int:

@@ -24,6 +24,7 @@ from engine.errors import EngineError, Unavailable
 from streams.cluster import topic_table
 from streams.cluster.assemble import Assembled, assemble_worker
 from streams.cluster.links import kafka_settings, shared_token
+from streams.cluster.promotion import require_none_open
 from streams.embedded.clock import wall_ms
 from streams.embedded.metrics import own_version
 from streams.host_state import HostState
@@ -65,8 +66,10 @@ class Worker:
     def alive(self) -> str:
         """The role whose loop has stood still for a minute, if one has."""
         now_ms = time.monotonic_ns() // 1_000_000
-        stuck = [r.name for r in self._parts.roles if now_ms - r.progressed_ms > STUCK_MS]
-        return ", ".join(stuck)
+        seen_ms = {role.name: role.progressed_ms for role in self._parts.roles}
+        if self._parts.gateway is not None:
+            seen_ms["ingress"] = self._parts.gateway.gateway.progressed_ms
+        return ", ".join(name for name, at_ms in seen_ms.items() if now_ms - at_ms > STUCK_MS)
 
     async def start(self) -> None:
         """Begin all roles; they connect when the brokers are there."""
@@ -111,7 +114,7 @@ async def work(
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     say(f"worker {', '.join(names)}: probes at {url_of(bound)}")
     stopped = asyncio.create_task(stop.wait())
-    connected = asyncio.create_task(_connected(settings, assembled))
+    connected = asyncio.create_task(_connected(settings, assembled, names))
     await asyncio.wait([stopped, connected], return_when=asyncio.FIRST_COMPLETED)
     if not stop.is_set():
         connected.result()
@@ -130,15 +133,19 @@ async def work(
     os._exit(0)
 
 
-async def _connected(settings: Settings, assembled: Assembled) -> None:
+async def _connected(settings: Settings, assembled: Assembled, names: Sequence[str]) -> None:
     """The appender is the first to need the brokers; they may be down for as long as they like.
 
-    Raises Refused where the topics are not as they must be.
+    Raises Refused where the topics are not as they must be, or while an embedded log is being
+    copied there; the role sessions sees that itself, in the rows of its partitions.
     """
     told = ""
     while True:
         try:
-            await topic_table.require(kafka_settings(settings), settings.kafka)
+            kafka = kafka_settings(settings)
+            await topic_table.require(kafka, settings.kafka)
+            if set(names) != {"sessions"}:
+                await require_none_open(kafka)
             return await assembled.appender.start()
         except Unavailable as error:
             if str(error) != told:

@@ -14,6 +14,8 @@ from functools import cache
 from types import FunctionType
 from typing import Any
 
+from statemachines.syntax import tree_of
+
 REQUESTS = {"call_model": "model", "run_skill": "skill", "find_intent": "intent"}
 DISPOSES = frozenset({"say", "apologise", "refuse", "forward", "stop"})
 CHANGES = frozenset({"set", "withdraw", *REQUESTS, *DISPOSES})
@@ -204,5 +206,5 @@ def _parsed(function: FunctionType) -> ast.FunctionDef | None:
         source = textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError):
         return None
-    found = ast.parse(source).body[0]
+    found = tree_of(source).body[0]
     return found if isinstance(found, ast.FunctionDef) else None

@@ -16,6 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from engine.flow import SEMANTICS
+from statemachines.syntax import tree_of
 from statemachines.table import Table
 
 MACHINERY = frozenset(
@@ -94,7 +95,7 @@ def _tokens(module: str) -> str:
 def _imports(module: str) -> Iterator[str]:
     """The modules of the project, or of this package, that the module's text imports anywhere."""
     project = module.partition(".")[0]
-    for node in ast.walk(ast.parse(source(module))):
+    for node in ast.walk(tree_of(source(module))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

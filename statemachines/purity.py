@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 from statemachines import digest
+from statemachines.syntax import tree_of
 from statemachines.table import Finding
 
 _CLOCK = "take the time from turn.now_ms: the event's own, and the same when it is folded again"
@@ -81,7 +82,7 @@ def check(module: str) -> Iterator[Finding]:
 def _impure(module: str) -> tuple[tuple[int, str, str], ...]:
     """(line, problem, fix), in order."""
     source = digest.source(module)
-    tree = _as_run(ast.parse(source))
+    tree = _as_run(tree_of(source))
     meant = dict(_imported(tree))
     table = symtable.symtable(source, module, "exec")
     found = {*_builtins(tree, table), *_changed(tree, table)}

@@ -33,7 +33,7 @@ from yarl import URL
 from adapters.kafka.clients import KafkaSettings, tls_context
 from adapters.kafka.records import Fetched
 from engine.errors import Refused
-from streams.partition_worker import PartitionWorker
+from streams.partition_worker import GROUP, PartitionWorker
 from streams.topics import T
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,6 @@ PRIVATE: dict[type, tuple[str, ...]] = {
 POLL_NEVER_S = 1e7
 """Faust does not poll while all partitions wait; the group would expel it, for good."""
 FATAL = 70
-GROUP = "sessions"
 
 
 def checked_names() -> None:

@@ -106,16 +106,24 @@ class Outbox:
         taken.kept[session.id] = taken.kept[session.id]._replace(since_ms=since_ms)
         if not (person or was_person or self._is_here(session.id)):
             return
-        view = View(
-            session_id=session.id,
-            seq=session.seq,
-            state=session.state,
-            busy=any(pending.kind != "timer" for pending in session.pending),
-            replies=tuple(reply.reply_id for reply in session.open_replies),
-            closed=tuple(taken.closed.get(session.id, ())),
-            handed_over=None if since_ms is None else handed_over(session, since_ms=since_ms),
-        )
-        taken.shown.append(view)
+        closed = tuple(taken.closed.get(session.id, ()))
+        taken.shown.append(view_of(session, since_ms=since_ms, closed=closed))
+
+
+def view_of(session: Session, *, since_ms: int | None, closed: tuple[str, ...] = ()) -> View:
+    """The session as people see it. `since_ms`: in a person's hands since then.
+
+    `closed`: replies that ended just now.
+    """
+    return View(
+        session_id=session.id,
+        seq=session.seq,
+        state=session.state,
+        busy=any(pending.kind != "timer" for pending in session.pending),
+        replies=tuple(reply.reply_id for reply in session.open_replies),
+        closed=closed,
+        handed_over=None if since_ms is None else handed_over(session, since_ms=since_ms),
+    )
 
 
 def _in_turn(batch: Batch) -> Iterator[Order | Event]:

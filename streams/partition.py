@@ -54,8 +54,9 @@ class Partition:
     ) -> None:
         self.number = number
         self._kept: dict[str, Kept] = {}
-        self._attempt = Attempt(offset=BEGIN, begun=0)
+        self._attempt = Attempt(offset=BEGIN, last=BEGIN, begun=0)
         self._control: Event | None = None  # durable
+        self._is_whole = True
         self._hop = Sessions(number, load=self._load, build=build)
         self._outbox = Outbox(outbox, shown=shown)
         self.watermark = BEGIN
@@ -89,22 +90,38 @@ class Partition:
                 self._attempt = wire.attempt_of(value)
             elif key == wire.FLOW:
                 self._control = codec.decode_event(value)
+            elif key == wire.PROMOTION:
+                self._is_whole = wire.promotion_of(value).state == "finished"
 
     def recovered(self) -> None:
-        """All rows were taken in. Raises Refused where the active flow is not in this version."""
+        """All rows were taken in.
+
+        Raises Refused where the active flow is not in this version, or a promotion is half-done.
+        """
+        if not self._is_whole:
+            raise Refused(wire.HALF_PROMOTED)
         if self._control is not None:
             self._hop.activate(self._control)
 
     # ---- one batch ---------------------------------------------------------------------------
 
-    def attempt(self, record: Fetched) -> Row | None:
-        """The row to commit before this record is stepped on its own; None: it was begun too often,
-        and will be set aside unstepped."""
-        begun = self._attempt.begun if self._attempt.offset == record.offset else 0
-        if begun >= DEATHS_MAX:
-            return None
-        self._attempt = Attempt(offset=record.offset, begun=begun + 1)
-        return wire.attempt_row(self._attempt, partition=self.number)
+    @property
+    def doubtful(self) -> int:
+        """The last offset of an attempt that was begun and never ended; BEGIN where none stands."""
+        return self._attempt.last if self._attempt.last > self.watermark else BEGIN
+
+    def attempt(self, first: Fetched, *, last: int) -> Row | None:
+        """The row to commit before the records from `first` to offset `last` are stepped.
+
+        None: this one record was begun alone too often, and is to be set aside unstepped.
+        """
+        now, was = Attempt(offset=first.offset, last=last, begun=1), self._attempt
+        if was.offset == was.last == first.offset == last:
+            if was.begun >= DEATHS_MAX:
+                return None
+            now = Attempt(offset=first.offset, last=last, begun=was.begun + 1)
+        self._attempt = now
+        return wire.attempt_row(now, partition=self.number)
 
     def decide(
         self, records: Sequence[Fetched], *, now_ms: int, deadly: bool = False

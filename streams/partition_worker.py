@@ -12,32 +12,18 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from adapters.kafka.records import Fetched, Row
 from engine.crash_points import CrashPoint
-from streams.partition import Decided, Partition
+from streams.partition import BEGIN, Decided, Partition
 
 log = logging.getLogger(__name__)
 
-CAUTIOUS = 64
-"""Records that a new owner steps one by one, each attempt durable before it: the one at which the
-last owner died is among them, or the watermark moves on by as many."""
+GROUP = "sessions"
+"""Of the processes that step, and of the transactions of their partitions."""
 FULL = 4
 """Batches that may wait before no more are fetched; half of it, and they are again."""
-
-
-class Bounds(NamedTuple):
-    """`batch_max`: events in one transaction.
-
-    `cautious`: how many of the first are stepped alone.
-    """
-
-    batch_max: int = 256
-    cautious: int = CAUTIOUS
-
-
-USUAL = Bounds()
 
 
 class Ledger(Protocol):
@@ -79,7 +65,7 @@ class Reader(Protocol):
 class PartitionWorker:
     """One owned partition. `start` begins; `put` hands records over; `stop` lets go.
 
-    `now_ms`: wall clock, for what is no log time.
+    `batch_max`: events in one transaction. `now_ms`: wall clock, for what is no log time.
     """
 
     def __init__(
@@ -90,7 +76,7 @@ class PartitionWorker:
         reader: Reader,
         watched: Watched,
         now_ms: Callable[[], int],
-        bounds: Bounds = USUAL,
+        batch_max: int = 256,
     ) -> None:
         self.partition = partition
         self.ready = False
@@ -98,14 +84,17 @@ class PartitionWorker:
         self._reader = reader
         self._watched = watched
         self._now_ms = now_ms
-        self._batch_max = bounds.batch_max
+        self._batch_max = batch_max
         self._arrived: deque[tuple[Sequence[Fetched], object]] = deque()
         self._waiting = 0
         self._full = False
-        self._cautious = bounds.cautious
+        self._first = True
+        self._alone_until = BEGIN
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.at: Callable[[CrashPoint, int], None] = lambda point, n: None
+        # One for all partitions of a process: see `_one_by_one`.
+        self.alone = asyncio.Lock()
 
     @property
     def number(self) -> int:
@@ -165,10 +154,14 @@ class PartitionWorker:
     async def _work(self) -> None:
         """Apply as much of what arrived as one transaction takes, and acknowledge it."""
         taken, marks = self._taken()
-        if self._cautious > 0:
-            await self._one_by_one(taken)
-        else:
-            await self._apply(taken)
+        fresh = deque(record for record in taken if record.offset > self.partition.watermark)
+        if fresh and self._first:
+            await self._begin(fresh)
+        if fresh and fresh[0].offset <= self._alone_until:
+            async with self.alone:
+                await self._one_by_one(fresh)
+        if fresh:
+            await self._apply(fresh)
         self._waiting -= len(taken)
         for mark in marks:
             self._reader.acknowledge(mark)
@@ -206,25 +199,35 @@ class PartitionWorker:
         self._watched.committed(decided, took_s=asyncio.get_running_loop().time() - began_s)
         self.at(CrashPoint.COMMIT_PERFORM, 1)
 
-    async def _one_by_one(self, records: Sequence[Fetched]) -> None:
-        """The first records of a new owner: one of them may have killed the last one.
+    async def _begin(self, fresh: Sequence[Fetched]) -> None:
+        """The first batch of an owner: that it was begun is durable before it is stepped.
+
+        Where the last owner left such an attempt behind, it died of one of those records, or of
+        something else meanwhile: they are stepped one by one.
+        """
+        self._first = False
+        self._alone_until = self.partition.doubtful
+        if fresh[0].offset > self._alone_until:
+            attempt = self.partition.attempt(fresh[0], last=fresh[-1].offset)
+            await self._ledger.commit([attempt] if attempt is not None else [])
+
+    async def _one_by_one(self, fresh: deque[Fetched]) -> None:
+        """Step what is doubtful of these; the rest stays.
 
         Each attempt is durable before its step: the first on its own, each other together with what
-        the step before it decided.
+        the step before it decided. In a process only one partition does so at a time: an attempt
+        that stood while another partition's event killed the process would count as a death too,
+        and after three of them a record that never harmed anybody would be set aside.
         """
-        fresh = deque(record for record in records if record.offset > self.partition.watermark)
-        attempt = self.partition.attempt(fresh[0]) if fresh else None
+        attempt = self.partition.attempt(fresh[0], last=fresh[0].offset)
         if attempt is not None:
             await self._ledger.commit([attempt])
-        while fresh and self._cautious > 0:
-            self._cautious -= 1
+        while fresh and fresh[0].offset <= self._alone_until:
             record = fresh.popleft()
             if attempt is None:
                 where = f"offset {record.offset} of partition {self.number}"
                 log.error("%s is set aside: the process died each time it stepped it", where)
-            deadly = attempt is None
-            attempt = self.partition.attempt(fresh[0]) if fresh and self._cautious else None
-            more = () if attempt is None else (attempt,)
-            await self._apply([record], deadly=deadly, more=more)
-        if fresh:
-            await self._apply(list(fresh))
+            deadly, attempt = attempt is None, None
+            if fresh and fresh[0].offset <= self._alone_until:
+                attempt = self.partition.attempt(fresh[0], last=fresh[0].offset)
+            await self._apply([record], deadly=deadly, more=() if attempt is None else (attempt,))

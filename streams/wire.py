@@ -6,7 +6,7 @@ that a person with a console consumer can read; times of the host's are headers,
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -18,7 +18,7 @@ from engine.effects import Effect, IntentRequest, ModelRequest, RunnerRequest, S
 from engine.errors import InvalidRecord
 from engine.events import Address
 from engine.ids import session_of
-from engine.ports import DeadLetter, Delivery, Frame, Line, StepRow
+from engine.ports import DeadLetter, Delivery, Frame, Line, LogRecord, StepRow
 from engine.session import Session
 from streams.clock import woken_again_ms
 from streams.host_state import HandedOver
@@ -27,10 +27,32 @@ from streams.topics import T
 
 R = TypeVar("R")
 
+# ---- conversation.events ---------------------------------------------------------------------
+
+
+def copied_row(record: LogRecord, *, partition: int) -> Row:
+    """An event of another log, with the time when it was appended there: the topic's own times are
+    the brokers'."""
+    headers = (("appended", b"%d" % record.appended_ms),)
+    return Row(T.EVENTS, record.session_id.encode(), record.value, headers, partition)
+
+
+def appended_ms(record: Fetched) -> int:
+    """When an event was appended: to this log, or to the one that it was copied from."""
+    for name, value in record.headers:
+        if name == "appended":
+            return int(value)
+    return record.timestamp_ms
+
+
 # ---- conversation.sessions -----------------------------------------------------------------------
 
-WATERMARK, FLOW, ATTEMPT = b"#watermark", b"#flow", b"#attempt"
+WATERMARK, FLOW, ATTEMPT, PROMOTION = b"#watermark", b"#flow", b"#attempt", b"#promotion"
 """Keys of a partition's own rows beside its sessions', whose ids never begin so."""
+HALF_PROMOTED = (
+    "an embedded log is copied here and the copy is not finished: let `ai-assistant promote` end, "
+    "or say it again where it was interrupted; then start the workers"
+)
 EXCUSED_MAX = 32
 
 
@@ -52,9 +74,11 @@ class Kept(NamedTuple):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that is about to be stepped, and how often that was begun and never ended."""
+    """Events that are about to be stepped, `offset` to `last`, and how often that was begun and
+    never ended. It stands until the watermark has passed it."""
 
     offset: int
+    last: int
     begun: int
 
 
@@ -134,8 +158,28 @@ def attempt_row(attempt: Attempt, *, partition: int) -> Row:
     return Row(T.SESSIONS, ATTEMPT, msgspec.json.encode(attempt), partition=partition)
 
 
+class Promotion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far an embedded log is copied here: a row of each partition, and records of `audit`.
+
+    `source`: which log, as it was at the copy. `bases`: the first offset of the copy in each
+    partition of conversation.events. `after`: what was copied last in `phase`.
+    """
+
+    source: str
+    state: Literal["begun", "finished"]
+    bases: tuple[int, ...]
+    phase: str = ""
+    after: int = 0
+
+
+def promotion_row(promotion: Promotion, *, partition: int) -> Row:
+    """A partition that has one which is not finished is nobody's to step."""
+    return Row(T.SESSIONS, PROMOTION, msgspec.json.encode(promotion), partition=partition)
+
+
 watermark_of = msgspec.json.Decoder(Watermark).decode
 attempt_of = msgspec.json.Decoder(Attempt).decode
+promotion_of = msgspec.json.Decoder(Promotion).decode
 
 
 # ---- conversation.steps --------------------------------------------------------------------------
@@ -294,6 +338,16 @@ def outbox_row(shown: View | Said, *, partition: int) -> Row:
 def shown_of(value: bytes | None) -> View | Said:
     """Raises InvalidRecord."""
     return _read(_shown, value, "line or view")
+
+
+# ---- audit ---------------------------------------------------------------------------------------
+
+PROMOTES = ("did", b"promote")
+
+
+def audit_row(promotion: Promotion, *, actor: str) -> Row:
+    """Who copied an embedded log here, and whether it was finished."""
+    return Row(T.AUDIT, actor.encode(), msgspec.json.encode(promotion), (PROMOTES,))
 
 
 # ---- dead.letters --------------------------------------------------------------------------------

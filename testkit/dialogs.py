@@ -82,7 +82,6 @@ class _Facts:
     """All of a session: its moments, and when each message came and ended, by moment number."""
 
     session_id: str
-    partition: int
     user: str
     moments: tuple[Moment, ...]
     came: tuple[tuple[int, Message], ...]
@@ -114,11 +113,6 @@ class Dialog:
     @property
     def session_id(self) -> str:
         return self._facts.session_id
-
-    @property
-    def partition(self) -> int:
-        """Which of the world's logs it is in."""
-        return self._facts.partition
 
     @property
     def user(self) -> str:
@@ -285,7 +279,6 @@ def _facts(log: Logged, partition: int, session_id: str, *, wrote: dict[str, Wro
     users = [one.user for one in wrote.values() if one.session_id == session_id]
     return _Facts(
         session_id=session_id,
-        partition=partition,
         user=name_of(users[0]) if users else session_id,
         moments=tuple(moments),
         came=tuple(came.values()),

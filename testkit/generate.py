@@ -18,6 +18,7 @@ from engine.limits import MESSAGE_AGE_MAX_MS, SEEN_KEPT_MS
 from statemachines import arrivals, digest
 from statemachines.checks import command_words
 from statemachines.flow import Flow
+from statemachines.syntax import tree_of
 from testkit.coverage import Coverage
 from testkit.coverage_universe import Key
 from testkit.script import FAILURES, Script
@@ -112,7 +113,7 @@ def _words(module: str) -> list[str]:
     """Short texts in a flow's module and in what it imports of its project, in their order."""
     found: dict[str, None] = {}
     for name in sorted(digest.modules(module)):
-        for node in ast.walk(ast.parse(digest.source(name))):
+        for node in ast.walk(tree_of(digest.source(name))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 word = node.value.strip()
                 if 0 < len(word) <= WORD_CHARS_MAX and not re.fullmatch(r"\w+[._]\w[\w.]*", word):

@@ -8,7 +8,7 @@ see is what any reader of the topics would.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from adapters.kafka.clients import KafkaSettings, begun, consumer_of, fetched, told
 from engine import codec
@@ -16,7 +16,7 @@ from engine.errors import InvalidRecord
 from engine.ports import DeadLetter, Delivery, Line, LogRecord, StepRow
 from streams import wire
 from streams.topics import T
-from streams.wire import Fetched, Kept
+from streams.wire import Attempt, Fetched, Kept
 
 FETCH_MS = 200
 SHOWN_WITHIN_S = 30.0
@@ -78,13 +78,6 @@ class Tape:
         return True
 
 
-class Standing(NamedTuple):
-    """An event whose attempt is durable, and which is not applied: at it the last owner ended."""
-
-    offset: int
-    begun: int
-
-
 class KafkaLog:
     """One partition of the topics, as `Logged` reads it. `take` adds what was read.
 
@@ -98,7 +91,7 @@ class KafkaLog:
         self._deliveries: dict[str, Delivery] = {}
         self._letters: dict[int, DeadLetter] = {}
         self._watermark = 0
-        self._attempt = Standing(0, 0)
+        self._attempt = Attempt(offset=0, last=0, begun=0)
         self._asked: dict[str, int] = {}  # the place of each request among all
 
     def take(self, record: Fetched) -> None:
@@ -128,8 +121,7 @@ class KafkaLog:
         if key == wire.WATERMARK:
             self._watermark = wire.watermark_of(value).offset
         elif key == wire.ATTEMPT:
-            attempt = wire.attempt_of(value)
-            self._attempt = Standing(attempt.offset, attempt.begun)
+            self._attempt = wire.attempt_of(value)
         elif not key.startswith(b"#"):
             self.kept[key.decode()] = wire.kept_of(value, headers)
 
@@ -147,8 +139,10 @@ class KafkaLog:
 
     @property
     def standing(self) -> LogRecord | None:
-        """The event whose step was begun, durably, and never ended; None where there is none."""
-        if self._attempt.offset <= self._watermark:
+        """The event whose step was begun, durably, alone, and never ended; None where there is
+        none: of several at once none is to blame."""
+        attempt = self._attempt
+        if attempt.last <= self._watermark or attempt.offset != attempt.last:
             return None
         return next(one for one in self._records if one.offset == self._attempt.offset)
 

@@ -136,10 +136,11 @@ def judge(
 
 def _touched(dialog: Dialog, faults: Sequence[Fault]) -> list[Stretch]:
     """When something was broken where the dialog is; what broke elsewhere excuses nothing here."""
+    partitions = {moment.partition for moment in dialog.moments}  # one, where it has any
     here = [
         fault
         for fault in faults
-        if fault.partition == dialog.partition
+        if fault.partition in partitions
         and (not fault.effect or session_of(fault.effect) == dialog.session_id)
     ]
     return sorted((fault.at_ms - fault.lasted_ms, fault.at_ms) for fault in here)

@@ -230,8 +230,11 @@ class Socket:
             await self._send_answers()
 
     async def _begin(self, follower: Follower, after: int) -> None:
+        lines, session_id = self._gateway.lines, follower.session_id
         try:
-            found = await self._gateway.lines(follower.session_id, after=max(after - 1, 0), limit=1)
+            if after:  # a host that has not read so far yet does so now
+                await lines(session_id, after=after, limit=1)
+            found = await lines(session_id, after=max(after - 1, 0), limit=1)
         except Unavailable:
             follower.hello(after)
             raise

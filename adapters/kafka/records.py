@@ -6,13 +6,17 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 class Row(NamedTuple):
-    """A record on its way to a topic. `partition` None: by the key, murmur2."""
+    """A record on its way to a topic. `partition` None: by the key, murmur2.
+
+    `timestamp_ms` None: now.
+    """
 
     topic: str
     key: bytes
     value: bytes | None
     headers: Headers = ()
     partition: int | None = None
+    timestamp_ms: int | None = None
 
 
 class Fetched(NamedTuple):

@@ -4,18 +4,15 @@ A transactional id belongs to one partition: whoever begins with it last is the 
 that an earlier one still writes is taken. What that one left open is settled by the beginning.
 """
 
-import asyncio
-import time
 from collections.abc import Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from adapters.kafka.batches import durable, send_batches
 from adapters.kafka.clients import KafkaSettings, begun, ended, producer_of, told
-from adapters.kafka.partitions import partition_of
 from adapters.kafka.records import Row
-from engine.errors import Conflict, InvalidRecord, Unavailable
+from engine.errors import Conflict, Unavailable
 
 
 class Transactions:
@@ -62,40 +59,11 @@ class Transactions:
         with told(f"write as {self._id}"):
             try:
                 async with producer.transaction():
-                    await self._send(producer, rows)
+                    sent = await send_batches(producer, rows, settings=self._settings)
+                    await durable(sent)
             except KafkaError:
                 # Its own futures say the same: nobody asks them, and asyncio would complain.
                 waiter = producer._txn_manager.wait_for_transaction_end()
                 if waiter is not None and waiter.done():
                     waiter.exception()
                 raise
-
-    async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Row]) -> None:
-        """One batch for each partition, not one future for each record: half the cost."""
-        now_ms = time.time_ns() // 1_000_000
-        batches: dict[tuple[str, int], Any] = {}
-        sent: list[asyncio.Future[Any]] = []
-        for row in rows:
-            topic = self._settings.named(row.topic)
-            partition = row.partition
-            if partition is None:
-                width = len(await producer.partitions_for(topic))
-                partition = partition_of(row.key, width)
-            to = (topic, partition)
-            batch = batches.get(to)
-            if batch is None or not _added(batch, row, now_ms):
-                if batch is not None:
-                    sent.append(await producer.send_batch(batch, topic, partition=partition))
-                batch = batches[to] = producer.create_batch()
-                if not _added(batch, row, now_ms):
-                    raise InvalidRecord(f"a record for {row.topic} is larger than a batch")
-        for (topic, partition), batch in batches.items():
-            sent.append(await producer.send_batch(batch, topic, partition=partition))
-        await asyncio.wait(sent)
-        for future in sent:
-            future.result()
-
-
-def _added(batch: Any, row: Row, now_ms: int) -> bool:
-    added = batch.append(timestamp=now_ms, key=row.key, value=row.value, headers=list(row.headers))
-    return added is not None

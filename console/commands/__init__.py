@@ -20,6 +20,7 @@ from console.commands.flow_test import test
 from console.commands.keys import keys
 from console.commands.models import models
 from console.commands.operator import operator
+from console.commands.promote import promote
 from console.commands.run import run
 from console.commands.sessions import sessions
 from console.commands.topics import topics
@@ -40,6 +41,7 @@ COMMANDS: tuple[click.Command, ...] = (
     keys,
     config,
     topics,
+    promote,
     doctor,
 )
 

@@ -53,6 +53,8 @@ def create(file: Path) -> None:
     All processes that take messages in need the same ones. Keep a copy where your secrets are:
     without them nobody finds their conversations again. One data directory makes its own.
     """
+    # A folder that is made for keys is their owner's alone.
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     (made,) = data_dir.make(file).pseudonyms
     click.echo(f"key {made.id} in {file}: set kafka.keys_file for all that take messages in")
 
@@ -71,7 +73,7 @@ def list_(at: Invocation, as_json: bool) -> None:
     print_table(("KEY", "USE"), [(row.id, uses[row.current]) for row in rows])
 
 
-@keys.command()
+@keys.command(short_help="On a cluster: make the next key known first.")
 @with_settings
 def announce(at: Invocation) -> None:
     """On a cluster: make the next key known, before `keys rotate` takes it up.

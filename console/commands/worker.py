@@ -41,8 +41,6 @@ def worker(at: Invocation, roles: tuple[str, ...]) -> None:
     logging.basicConfig(format=LOG_FORMAT, level=logging.WARNING)
     for name in OURS:
         logging.getLogger(name).setLevel(logging.INFO)
-    # Its retries, ten milliseconds apart, would be a thousand lines a second in an outage.
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
     names = ROLES if "all" in roles else tuple(dict.fromkeys(roles))
     code = asyncio.run(work(settings, names, env=os.environ, say=click.echo))
     click.get_current_context().exit(code)

@@ -20,9 +20,9 @@ from streams.cluster.last_shown import BACK_MS, LastShown
 from streams.cluster.role import Role
 from streams.cluster.stepping_metrics import SteppingMetrics
 from streams.embedded.clock import wall_ms
-from streams.faust_app import GROUP, Members, die, sessions_app
+from streams.faust_app import Members, die, sessions_app
 from streams.partition import Partition
-from streams.partition_worker import Bounds, PartitionWorker
+from streams.partition_worker import GROUP, PartitionWorker
 from streams.topics import T
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ class Stepping(Role):
         self._frames = Tail(kafka, T.FRAMES, committed=False)
         self._follows: frozenset[int] = frozenset()
         self._beside: asyncio.Task[None] | None = None
+        self._alone = asyncio.Lock()
 
     def _worker(self, number: int, members: Members) -> PartitionWorker:
         partition = Partition(
@@ -75,9 +76,10 @@ class Stepping(Role):
             reader=members,
             watched=self._metrics,
             now_ms=wall_ms,
-            bounds=Bounds(batch_max=self._batch_max),
+            batch_max=self._batch_max,
         )
         worker.at = lambda point, n: self.at(point, n)
+        worker.alone = self._alone
         return worker
 
     # ---- life ----------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from streams import ingress
 from streams.embedded.channels import Channels, Pump
 from streams.embedded.clock import HostClock
 from streams.embedded.crash_marks import nowhere
+from streams.embedded.looking_back import handed_over_ms
 from streams.embedded.metrics import Metrics
 from streams.embedded.performers import Performers
 from streams.embedded.pipeline import Called, Decided, Pipeline, numbered
@@ -48,8 +49,6 @@ RETRY_COMMIT_S = 0.5
 AT_ONCE_ROWS_MAX = 4
 AT_ONCE_S_MAX = 0.002
 """So long may the last commit have taken, for a few rows to be committed on the loop."""
-HANDED_OVER_BACK = 200
-"""Steps to look back, after a restart, for when a person took a session over."""
 SLEEP_MAX_S = 5.0
 """The pump looks at the clock at least this often."""
 CANNOT_WRITE = "not able to write its log just now"
@@ -109,7 +108,7 @@ class EmbeddedHost:
         found = self._pipeline.recover(flow, config, now_ms=now_ms, standing=standing)
         replaced = found.replaced
         for session in found.handed_over:
-            self._handed_over.put(session, since_ms=self._handed_over_ms(session))
+            self._handed_over.put(session, since_ms=handed_over_ms(self._store, session, flow=flow))
         if replaced is not None:
             if (replaced.name, replaced.version) == (flow.ref.name, flow.ref.version):
                 log.info("settings changed: conversations go on with them")
@@ -457,15 +456,3 @@ class EmbeddedHost:
                 f"session {session_id!r} is not in a person's hands: "
                 "`ai-assistant operator list` shows those that are"
             )
-
-    def _handed_over_ms(self, session: Session) -> int:
-        """When a session that is in a person's hands came there; roughly, if that is long ago."""
-        after, limit = session.seq - HANDED_OVER_BACK, HANDED_OVER_BACK
-        rows = self._store.steps(session.id, after_seq=after, limit=limit)
-        times = dict(self._store.step_times(session.id, after_seq=after, limit=limit))
-        since_ms = session.now_ms
-        for row in reversed(rows):
-            if not in_a_persons_hands(self._flow, codec.decode_step(row.value).after):
-                break
-            since_ms = times.get(row.seq, since_ms)
-        return since_ms

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from engine import codec
-from engine.effects import Effect, RunnerRequest, SendMessage
+from engine.effects import RunnerRequest, SendMessage
 from engine.errors import Conflict, InvalidRecord, Refused
 from engine.events import ClockReached, FlowActivated, FlowRef
 from engine.flow import Flow
@@ -27,10 +27,10 @@ from engine.ports import (
     Owner,
 )
 from engine.session import Session
-from engine.transcript import expand
 from streams.clock import Deadlines
 from streams.egress import Called as Called
 from streams.egress import Egress
+from streams.embedded.looking_back import pending_requests
 from streams.embedded.store import Store
 from streams.handed_over import in_a_persons_hands
 from streams.ingress import Taken
@@ -41,8 +41,6 @@ MARKS_MAX = 1_024
 WOKEN_MAX = 256
 """Sessions woken in one batch: after an outage they come in turn, not all at once."""
 READ_MAX = 512
-STEPS_BACK = (8, 128, 1_000_000)
-"""How far to look back for a request that a restart finds pending: it is nearly always the last."""
 
 
 class Recovered(NamedTuple):
@@ -245,7 +243,7 @@ class Pipeline:
                     continue
                 session = codec.decode_session(row.value)
                 if awaits:
-                    requests += [expand(session, effect) for effect in self._effects(session)]
+                    requests += pending_requests(self.store, session)
             except (InvalidRecord, msgspec.DecodeError):
                 continue  # its next event is a dead letter, which says so
             if person:
@@ -262,21 +260,6 @@ class Pipeline:
                 continue
             if isinstance(body, ClockReached):
                 self.deadlines.set_aside(letter.session_id, body.due_ms, at_ms=letter.at_ms)
-
-    def _effects(self, session: Session) -> list[Effect]:
-        """The pending requests' effects, oldest first: they are in the newest step records.
-
-        One that is not found there is left to its deadline.
-        """
-        wanted = {p.effect_id for p in session.pending if p.kind != "timer"}
-        found: dict[str, Effect] = {}
-        for back in STEPS_BACK:
-            if len(found) == len(wanted):
-                break
-            rows = self.store.steps(session.id, after_seq=session.seq - back, limit=back)
-            effects = [e for row in rows for e in codec.decode_step(row.value).effects]
-            found = {e.id: e for e in effects if e.id in wanted}
-        return list(found.values())
 
     # ---- one batch -------------------------------------------------------------------------
 

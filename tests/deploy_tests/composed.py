@@ -6,6 +6,8 @@ test. Not carried over, since a process has none: limits, users, the read-only r
 """
 
 import os
+import re
+import shutil
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -30,11 +32,15 @@ def composed() -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """What is started: `argv` and `env`; `mounts`, a container's paths and where they are here."""
+    """What is started: `argv` in `folder`, with `env`.
+
+    `mounts`: a container's paths, and where they are here.
+    """
 
     argv: tuple[str, ...]
     env: dict[str, str]
     mounts: dict[str, Path]
+    folder: Path
 
 
 def environment(service: dict[str, Any]) -> dict[str, str]:
@@ -64,15 +70,26 @@ def as_process(name: str, folder: Path, **changed: str) -> Process:
     mounts = {target: folder / target.lstrip("/").replace("/", "-") for target in targets(service)}
     for place in mounts.values():
         place.mkdir(exist_ok=True)
-    entry, default = runtime.last("ENTRYPOINT").argv(), runtime.last("CMD").argv()
+    entry = service.get("entrypoint", runtime.last("ENTRYPOINT").argv())
     # Behind `--` stands what tini, process 1 of a container, starts and hands its signals to.
-    command = [*entry[entry.index("--") + 1 :], *service.get("command", default)]
+    given = [*entry[entry.index("--") + 1 :], *service.get("command", runtime.last("CMD").argv())]
+    command = [_here(word, mounts) for word in given]
     # The command beside this Python, which has what the image has installed.
     beside = Path(sys.executable).parent
-    image_env = runtime.environment() | {"PATH": f"{beside}{os.pathsep}{os.environ['PATH']}"}
-    own = {"HOME": str(folder), "PYTHONPATH": str(sources.ROOT)}
-    env = {**_led(image_env, mounts), **_led(environment(service), mounts), **own, **changed}
-    return Process(argv=(str(beside / command[0]), *command[1:]), env=env, mounts=mounts)
+    path = f"{beside}{os.pathsep}{os.environ['PATH']}"
+    own = {"HOME": str(folder), "PYTHONPATH": str(sources.ROOT), "PATH": path}
+    given_env = runtime.environment() | environment(service)
+    env = {**_led(given_env, mounts), **own, **changed}
+    program = shutil.which(command[0], path=env["PATH"])
+    assert program is not None, command[0]
+    home = mounts.get(runtime.last("WORKDIR").rest, folder)
+    return Process(argv=(program, *command[1:]), env=env, mounts=mounts, folder=home)
+
+
+def _here(word: str, mounts: dict[str, Path]) -> str:
+    """A word of a command, with the container's paths in it led to where they are here."""
+    paths = re.compile("|".join(re.escape(f"{target}/") for target in mounts))
+    return paths.sub(lambda found: f"{mounts[found[0].rstrip('/')]}/", word)
 
 
 def _led(env: dict[str, str], mounts: dict[str, Path]) -> dict[str, str]:

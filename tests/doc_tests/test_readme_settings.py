@@ -39,10 +39,10 @@ def test_the_variables_of_a_snippet_are_taken_as_they_stand(
     snippet: pages.Snippet, tmp_path: Path
 ) -> None:
     env = dict(exported(snippet))
-    if "MODEL_PATH" in env:  # the reader's own file: here it is one that exists
-        model = tmp_path / Path(env["MODEL_PATH"]).name
-        model.touch()
-        env["MODEL_PATH"] = str(model)
+    for name in env.keys() & {"MODEL_PATH", "AI_ASSISTANT_KAFKA__KEYS_FILE"}:
+        file = tmp_path / Path(env[name]).name  # the reader's own: here it is one that exists
+        file.touch()
+        env[name] = str(file)
     settings = load(tmp_path, {"HOME": str(tmp_path)} | env)
     keys = [(key, name) for key, found in environment.read(env).items() for name, _ in found]
     assert sorted(name for _, name in keys) == sorted(env)

@@ -21,7 +21,7 @@ from streams.embedded.crash_marks import VARIABLE, CrashMarks
 from tests.crash.engines import ROOT, free_port
 
 LOOK_S = 0.05
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 180.0
 STOPPED_WITHIN_S = 30.0
 TAIL_LINES = 3
 

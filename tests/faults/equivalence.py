@@ -32,7 +32,11 @@ def other_sessions(
         flow = _fill(log, events)
         pipeline = Pipeline(
             log,
-            egress=Egress({("webchat", "web"): Account(idempotent=True)}, jitter=lambda: 0.5),
+            egress=Egress(
+                {("webchat", "web"): Account(idempotent=True)},
+                delivery=log.delivery,
+                jitter=lambda: 0.5,
+            ),
             build=flow_of,
             outbox=OUTBOX_CHANNELS,
             stepping=lambda event_id: None,

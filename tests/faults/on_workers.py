@@ -17,7 +17,7 @@ INSIDE_S = 0.012
 """A transaction is open for some milliseconds after the mark before it."""
 AWAY_TOO_LONG_S = 2.0
 """Beyond the session timeout."""
-WRONG_S = (-3_600.0, -30.0, 30.0, 3_600.0)
+WRONG_S = (-7_200.0, -30.0, 30.0, 7_200.0)
 
 
 async def kill(lab: Lab, number: int) -> None:
@@ -93,7 +93,11 @@ def _until_it_commits(worker: Worker) -> None:
 
 
 async def poison(lab: Lab, number: int) -> None:
-    """A message at which every sessions worker dies: three deaths, then it is set aside."""
+    """A message at which every sessions worker dies, until it is set aside.
+
+    After three deaths that are known to be at it. A worker that has worked for a while steps whole
+    batches: where the first death was one of those, it is one more.
+    """
     lab.may_end(*lab.crew.of("sessions"))
     before = _deaths(lab)
     key = f"poison-{number:06}"
@@ -110,8 +114,9 @@ async def poison(lab: Lab, number: int) -> None:
                 await asyncio.sleep(0.25)
     deaths = _deaths(lab) - before
     lab.notes["deaths at a poison event"] += deaths
-    if deaths != DEATHS_MAX:
-        lab.broken.append(f"{deaths} deaths at a poison event, not {DEATHS_MAX}")
+    # Once unnoticed, once in a batch of several: those are not known to be at it.
+    if not DEATHS_MAX <= deaths <= DEATHS_MAX + 2:
+        lab.broken.append(f"{deaths} deaths at a poison event, not {DEATHS_MAX} to two more")
     await lab.crew.ready()
 
 
@@ -132,7 +137,7 @@ async def clock(lab: Lab, number: int) -> None:
     The first changes nothing. The second appends nothing until its clock is right.
     """
     role = ("ingress", "model", "sessions", "clock")[number % 4]
-    wrong_s = WRONG_S[number // 4 % 4]
+    wrong_s = WRONG_S[(number + number // 4) % 4]
     worker = lab.one_of(role)
     lab.blow(f"jump {role}", worker)
     worker.set_clock(ahead_s=wrong_s)

@@ -15,6 +15,9 @@ from tests.faults.equivalence import other_sessions
 from tests.faults.lab import PARTITIONS, Blow, Lab
 from tests.faults.recovery import Recovery
 
+AFTER = 5
+"""Messages of each person after the last blow."""
+
 
 @dataclass
 class Report:
@@ -43,7 +46,8 @@ async def run(fault: Fault, folder: Path, *, messages: int, rounds: int, seed: i
         for number in range(rounds):
             await lab.talk(messages * (number + 1) // (rounds + 1))
             await fault.round(lab, number)
-        await lab.talk(messages)
+        # Whoever was struck last has something to answer, too.
+        await lab.talk(max(messages, lab.said + AFTER * len(lab.people)))
         report.seconds = time.monotonic() - began_s
         await lab.rest()
         look(lab, report, fault)

@@ -249,11 +249,12 @@ def test_an_event_begun_three_times_is_set_aside_and_its_person_told_once() -> N
     said = log.say("poison")
     record = log.events[-1]
     for _ in range(3):  # each owner dies in its step
-        attempt = log.owner().attempt(record)
+        attempt = log.owner().attempt(record, last=record.offset)
         assert attempt is not None
         log.rows.append(attempt)
     owner = log.owner()
-    assert owner.attempt(record) is None
+    assert owner.doubtful == record.offset
+    assert owner.attempt(record, last=record.offset) is None
     rows = log.step(owner, deadly=True)
     assert len(of(rows, T.DEAD)) == 1
     flow = registry.build("assistant", CONFIG)

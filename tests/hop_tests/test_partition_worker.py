@@ -9,7 +9,7 @@ from adapters.kafka.records import Fetched, Row
 from engine.errors import Conflict
 from streams import wire
 from streams.partition import Decided, Partition
-from streams.partition_worker import CAUTIOUS, FULL, Bounds, PartitionWorker
+from streams.partition_worker import FULL, PartitionWorker
 from streams.topics import T
 from tests.hop_tests.test_partition import Log, as_fetched, build, lines, of
 
@@ -79,9 +79,7 @@ class Told:
         pass
 
 
-def started(
-    ledger: MemoryLedger, *, batch_max: int = 256, cautious: int = CAUTIOUS
-) -> tuple[PartitionWorker, Told]:
+def started(ledger: MemoryLedger, *, batch_max: int = 256) -> tuple[PartitionWorker, Told]:
     told = Told(ledger)
     worker = PartitionWorker(
         Partition(0, build=build, outbox=frozenset({"webchat"})),
@@ -89,7 +87,7 @@ def started(
         reader=told,
         watched=told,
         now_ms=lambda: 1,
-        bounds=Bounds(batch_max=batch_max, cautious=cautious),
+        batch_max=batch_max,
     )
     worker.start()
     return worker, told
@@ -120,7 +118,7 @@ async def test_nothing_is_acknowledged_before_it_is_durable() -> None:
 
 async def test_what_arrives_while_a_transaction_commits_is_the_next_batch() -> None:
     log, ledger = Log(), MemoryLedger()
-    worker, told = started(ledger, cautious=0)
+    worker, told = started(ledger)
     worker.put(log.events[:1], 0)
     await until(lambda: len(told.marks) == 1)
     ledger.open.clear()
@@ -135,55 +133,95 @@ async def test_what_arrives_while_a_transaction_commits_is_the_next_batch() -> N
     await worker.stop()
 
 
-async def test_a_new_owner_commits_each_attempt_before_its_step_then_goes_on_in_batches() -> None:
+def attempts(rows: Sequence[Row]) -> list[tuple[int, int, int]]:
+    found = [wire.attempt_of(row.value or b"") for row in rows if row.key == wire.ATTEMPT]
+    return [(attempt.offset, attempt.last, attempt.begun) for attempt in found]
+
+
+async def test_a_new_owners_first_batch_is_announced_before_it_is_stepped() -> None:
     log, ledger = Log(), MemoryLedger()
-    for turn in range(CAUTIOUS + 20):
+    for turn in range(20):
         log.say("hi", who=f"person {turn}")
     worker, told = started(ledger)
     worker.put(log.events, "all")
     await until(lambda: told.marks != [])
-    attempted: list[int] = []
-    for rows in ledger.transactions:
-        applied = [wire.watermark_of(r.value or b"") for r in rows if r.key == wire.WATERMARK]
-        if applied and len(attempted) == CAUTIOUS:
-            break
-        for mark in applied:
-            assert mark.offset in attempted
-        attempted += [
-            wire.attempt_of(row.value or b"").offset for row in rows if row.key == wire.ATTEMPT
-        ]
-    assert attempted == list(range(CAUTIOUS))
-    # One transaction for the first attempt, one for each step alone, one for the rest.
-    assert len(ledger.transactions) == 1 + CAUTIOUS + 1
+    first, second = ledger.transactions
+    assert attempts(first) == [(0, 20, 1)]
+    assert attempts(second) == []
+    assert len(of(second, T.STEPS)) == 20
+
+    log.say("hi")
+    worker.put(log.events[-1:], "one more")
+    await until(lambda: len(told.marks) == 2)
+    assert attempts(ledger.transactions[2]) == []
     await worker.stop()
 
 
-async def test_an_event_that_kills_its_process_is_set_aside_by_the_fourth_owner() -> None:
+async def test_what_the_last_owner_did_not_end_is_stepped_one_by_one_and_no_more() -> None:
+    log = Log()
+    for turn in range(5):
+        log.say("hi", who=f"person {turn}")
+    one = MemoryLedger()
+    worker, told = started(one)
+    worker.put(log.events, "all")
+    await until(lambda: len(one.transactions) == 2)
+    await worker.stop()
+
+    ledger = MemoryLedger(one.transactions[0])  # its first batch was begun, and never ended
+    for turn in range(5):
+        log.say("hi", who=f"later {turn}")
+    worker, told = started(ledger)
+    worker.put(log.events, "all")
+    await until(lambda: told.marks != [])
+    assert [attempts(rows) for rows in ledger.transactions] == [
+        *[[(offset, offset, 1)] for offset in range(6)],
+        [],
+        [],
+    ]
+    assert len(of(ledger.transactions[-1], T.STEPS)) == 5
+    await worker.stop()
+
+
+def deadly_at(worker: PartitionWorker, offset: int) -> None:
+    """The process dies in the step of this offset."""
+    decide = worker.partition.decide
+
+    def dies(records: Sequence[Fetched], *, now_ms: int, deadly: bool = False) -> Decided | None:
+        if not deadly and any(record.offset == offset for record in records):
+            raise SystemExit("killed in its step")
+        return decide(records, now_ms=now_ms, deadly=deadly)
+
+    worker.partition.decide = dies  # type: ignore[method-assign]
+
+
+async def test_an_event_at_which_the_process_died_three_times_is_set_aside() -> None:
     log = Log()
     log.say("poison")
     log.say("hi", who="bob")
     rows: list[Row] = []
-    for _ in range(3):
+    begun: list[list[tuple[int, int, int]]] = []
+    while True:
         ledger = MemoryLedger(rows)
         worker, told = started(ledger)
-
-        def dies(partition: int, offset: int | None, worker: PartitionWorker = worker) -> None:
-            if offset == 1:
-                raise SystemExit("killed in its step")
-
-        told.stepping = dies  # type: ignore[method-assign]
+        deadly_at(worker, 1)
         worker.put(log.events, "all")
-        await until(lambda told=told: told.died != [])  # type: ignore[misc]
+        await until(lambda told=told: told.died != [] or told.marks != [])  # type: ignore[misc]
         await worker.stop()
+        begun.append(attempts([row for rows in ledger.transactions for row in rows]))
         rows = ledger.all
-    ledger = MemoryLedger(rows)
-    worker, told = started(ledger)
-    worker.put(log.events, "all")
-    await until(lambda: told.marks != [])
-    letters = wire.letters_of(as_fetched(of(ledger.all, T.DEAD)))
+        if told.marks:
+            break
+    # Once in a batch, of which nobody knows yet which record it was; then three times alone.
+    assert begun == [
+        [(0, 2, 1)],
+        [(0, 0, 1), (1, 1, 1)],
+        [(1, 1, 2)],
+        [(1, 1, 3)],
+        [],
+    ]
+    letters = wire.letters_of(as_fetched(of(rows, T.DEAD)))
     assert [letter.offset for letter in letters] == [1]
-    assert ("user", "hi") in [line[1:] for line in lines(ledger.all)]
-    await worker.stop()
+    assert ("user", "hi") in [line[1:] for line in lines(rows)]
 
 
 async def test_a_commit_that_fails_ends_the_process_and_acknowledges_nothing() -> None:
@@ -201,7 +239,7 @@ async def test_a_commit_that_fails_ends_the_process_and_acknowledges_nothing() -
 async def test_a_partition_that_falls_behind_is_held_back_until_it_has_caught_up() -> None:
     log, ledger = Log(), MemoryLedger()
     batch_max = 8
-    worker, told = started(ledger, batch_max=batch_max, cautious=0)
+    worker, told = started(ledger, batch_max=batch_max)
     ledger.open.clear()
     worker.put(log.events[:1], "control")
     for turn in range(FULL * batch_max + 1):
@@ -227,4 +265,21 @@ async def test_what_is_handed_over_again_is_acknowledged_and_not_applied_again()
     worker.put(log.events, "again")
     await until(lambda: len(told.marks) == 2)
     assert len(ledger.transactions) == done
+    await worker.stop()
+
+
+async def test_a_partition_waits_while_another_steps_one_by_one() -> None:
+    alone = asyncio.Lock()
+    log = Log()
+    log.say("hi")
+    begun = wire.attempt_row(wire.Attempt(offset=0, last=1, begun=1), partition=0)
+    ledger = MemoryLedger([begun])
+    worker, told = started(ledger)
+    worker.alone = alone
+    async with alone:
+        worker.put(log.events, "all")
+        await until(lambda: worker.ready)
+        await asyncio.sleep(0.01)
+        assert ledger.transactions == []  # no attempt of it stands
+    await until(lambda: told.marks != [])
     await worker.stop()

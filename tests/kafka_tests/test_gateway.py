@@ -132,27 +132,31 @@ async def test_a_person_moves_from_one_gateway_to_another_in_the_middle_of_a_rep
         await again.close()
 
 
+@pytest.mark.parametrize("behind", [1, 2])
 async def test_a_gateway_that_lags_does_not_send_a_person_back_to_the_start(
-    kafka: KafkaSettings, sessions: Sessions, tmp_path: Path
+    kafka: KafkaSettings, sessions: Sessions, tmp_path: Path, behind: int
 ) -> None:
     async with (
         gateway(kafka, tmp_path, name="ingress-0") as first,
         gateway(kafka, tmp_path, name="ingress-1") as second,
     ):
         consumer = second.gateway._open.following._tail._started  # type: ignore[union-attr]
-        consumer.pause(*consumer.assignment())
+        model = second.gateway._open.model  # type: ignore[union-attr]
         here, cookie = await greeted(first)
         await here.say("message-1", "one")
         session_id = await sessions.answered("one", by="first")
-        await here.until("line", text="first")
+        await eventually(lambda: len(model.lines(session_id, after=0, limit=9)) == 2)
+        consumer.pause(*consumer.assignment())
+        for n in range(behind):
+            await sessions.write(sessions.line(session_id, f"line {n}"))
+            await here.until("line", text=f"line {n}")
         there = await Client.open(second, cookie)  # type: ignore[arg-type]
-        await there.hello(2)
+        await there.hello(2 + behind)
         asyncio.get_running_loop().call_later(1, consumer.resume, *consumer.assignment())
-        welcome = await there.until("welcome")
-        assert welcome["last"] == 2
+        assert (await there.until("welcome"))["last"] == 2 + behind
         await sessions.write(sessions.line(session_id, "more"))
         await there.until("line", text="more")
-        assert [line["n"] for line in there.lines] == [3]
+        assert [line["n"] for line in there.lines] == [3 + behind]
         await here.close()
         await there.close()
 

@@ -1,0 +1,1 @@
+"""On PYTHONPATH of the lab's processes: `sitecustomize` is found here by its bare name."""
