@@ -21,11 +21,11 @@ from bench.kafka.contestants import PEERS, Contestant, ours, peer
 from bench.kafka.driver import Driver, LostReplies, Measured
 from bench.kafka.meter import GroupMeter
 from bench.kafka.processes import ProcessFailed
-from bench.load import LOW_RATE, LOW_SESSIONS, fresh, percentile
+from bench.load import LOW_RATE, LOW_SESSIONS, closed_sessions, fresh, percentile
 from deploy.kafka.cluster import Cluster, Plan
 
 PARTS = ("turns", "sustained", "share", "recovery", "flat")
-BUSY = (1_000, 4_000)
+LOADS = ("sat1000", "sat4000", "low")
 WARM_S = 4.0
 SUSTAINED_SESSIONS = 4_000
 JAVA = ("-XX:+UseSerialGC",)
@@ -45,6 +45,7 @@ class Wanted:
     rate: float
     profile: str
     parts: Sequence[str]
+    loads: Sequence[str]
     runs: list[Figures] = field(default_factory=list)
     failed: bool = False
 
@@ -80,8 +81,12 @@ def _parsed() -> Wanted:
     parser.add_argument(
         "--part", action="append", dest="parts", choices=PARTS, help="only this; may be repeated"
     )
+    parser.add_argument(
+        "--load", action="append", dest="loads", choices=LOADS, help="of the turns, only this"
+    )
     given = vars(parser.parse_args())
-    return Wanted(**{**given, "parts": given["parts"] or PARTS})
+    chosen = {"parts": given["parts"] or PARTS, "loads": given["loads"] or LOADS}
+    return Wanted(**{**given, **chosen})
 
 
 async def _measured(wanted: Wanted, cluster: Cluster) -> dict[str, object]:
@@ -113,22 +118,21 @@ async def _turns(wanted: Wanted, cluster: Cluster) -> None:
     for name in ("ours", *PEERS, "ours") if wanted.peers else ("ours",):
         try:
             async with _driven(wanted, name, cluster) as (driver, meter):
-                for sessions in BUSY:
-                    measured = await driver.busy(
-                        sessions, warm_s=WARM_S, seconds=wanted.seconds, meter=meter
-                    )
-                    _keep(wanted, name, measured)
-                measured = await driver.steady(
-                    LOW_RATE,
-                    sessions=LOW_SESSIONS,
-                    warm_s=1,
-                    seconds=wanted.seconds,
-                    meter=meter,
-                )
-                _keep(wanted, name, measured, what="low")
+                for load in wanted.loads:
+                    measured = await _load(driver, meter, load, wanted.seconds)
+                    _keep(wanted, name, measured, what=load)
         except (ProcessFailed, LostReplies) as error:
             print(f"{name}: {error}", file=sys.stderr)
             wanted.failed = True
+
+
+async def _load(driver: Driver, meter: GroupMeter, what: str, seconds: float) -> Measured:
+    sessions = closed_sessions(what)
+    if sessions is not None:
+        return await driver.busy(sessions, warm_s=WARM_S, seconds=seconds, meter=meter)
+    return await driver.steady(
+        LOW_RATE, sessions=LOW_SESSIONS, warm_s=1, seconds=seconds, meter=meter
+    )
 
 
 @asynccontextmanager

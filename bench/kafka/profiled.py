@@ -6,6 +6,7 @@ A worker ends by `os._exit`, at which nothing would be written: the profile is w
 import cProfile
 import os
 import sys
+import time
 from typing import NoReturn
 
 from console.main import main
@@ -13,7 +14,7 @@ from console.main import main
 
 def run(path: str) -> None:
     """Run the rest of the command line."""
-    profile = cProfile.Profile()
+    profile = cProfile.Profile(time.thread_time)  # not what others took meanwhile
     leave = os._exit
 
     def ended(code: int) -> NoReturn:
