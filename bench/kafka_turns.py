@@ -27,6 +27,7 @@ from deploy.kafka.cluster import Cluster, Plan
 PARTS = ("turns", "sustained", "share", "recovery", "flat")
 LOADS = ("sat1000", "sat4000", "low")
 WARM_S = 4.0
+LONG_WARM_S = 20.0
 SUSTAINED_SESSIONS = 4_000
 JAVA = ("-XX:+UseSerialGC",)
 """As a broker is run for throughput: with the compiler that a quick start leaves out."""
@@ -99,7 +100,7 @@ async def _measured(wanted: Wanted, cluster: Cluster) -> dict[str, object]:
             measured = await driver.steady(
                 wanted.rate,
                 sessions=SUSTAINED_SESSIONS,
-                warm_s=WARM_S,
+                warm_s=LONG_WARM_S,
                 seconds=wanted.minutes * 60,
                 meter=meter,
             )
@@ -145,7 +146,7 @@ async def _driven(
     if name == "ours":
         made = ours(cluster.bootstrap, prefix, profile=wanted.profile)
     else:
-        made = peer(name, cluster.bootstrap, prefix)
+        made = peer(name, cluster.bootstrap, prefix=prefix)
     async with made as contestant, Driver(contestant.kafka, contestant.route) as driver:
         await driver.first()
         groups = {role: [process.pid] for role, process in contestant.processes.items()}

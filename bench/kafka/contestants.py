@@ -1,10 +1,10 @@
-"""Who takes the load: our workers as they are deployed, and the peers, each on topics of its own."""
+"""Who takes the load: our workers as they are deployed, and the peers, on topics of their own."""
 
 import json
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,7 @@ async def ours(brokers: str, prefix: str, *, profile: str = "") -> AsyncIterator
     install(env)
     with ExitStack() as stack:
         workers = {
-            role: stack.enter_context(running(f"kafka-{role}", worker(role, profile), env))
+            role: stack.enter_context(running(f"kafka-{role}", worker(role, profile), env=env))
             for role in ("sessions", "model")
         }
         for each in workers.values():
@@ -89,7 +89,7 @@ def worker(role: str, profile: str = "") -> list[str]:
     return [sys.executable, "-P", *command]
 
 
-def our_message(session: str, number: int, now_ms: int) -> tuple[bytes, bytes]:
+def our_message(session: str, number: int, *, now_ms: int) -> tuple[bytes, bytes]:
     """What a gateway would append: web chat keeps its lines in the log, so no egress is needed."""
     session_id = f"{OURS}:{session}"
     address = Address(channel="webchat", account="bench", conversation=session, sender=session)
@@ -117,7 +117,7 @@ def our_reply(record: Fetched) -> str:
 
 
 @asynccontextmanager
-async def peer(name: str, brokers: str, prefix: str) -> AsyncIterator[Contestant]:
+async def peer(name: str, brokers: str, *, prefix: str) -> AsyncIterator[Contestant]:
     """A peer's two processes, in its own environment."""
     python = LOCAL / name / "bin" / "python"
     if not python.exists():
@@ -134,7 +134,9 @@ async def peer(name: str, brokers: str, prefix: str) -> AsyncIterator[Contestant
         yield Contestant(name=name, kafka=kafka, route=route, processes=processes)
 
 
-def _peer_process(name: str, role: str, kafka: KafkaSettings, *, folder: Path):
+def _peer_process(
+    name: str, role: str, kafka: KafkaSettings, *, folder: Path
+) -> AbstractContextManager[Process]:
     path = ROOT / "bench" / "peers" / PEERS[name]
     command = [str(LOCAL / name / "bin" / "python"), str(path)]
     if name == "faust":
@@ -148,10 +150,10 @@ def _peer_process(name: str, role: str, kafka: KafkaSettings, *, folder: Path):
         "BENCH_FOLDER": str(folder),
         "BENCH_PARTITIONS": str(PARTITIONS),
     }
-    return running(f"kafka-{name}-{role}", command, env, cwd=folder)
+    return running(f"kafka-{name}-{role}", command, env=env, cwd=folder)
 
 
-def peer_message(session: str, number: int, now_ms: int) -> tuple[bytes, bytes]:
+def peer_message(session: str, number: int, *, now_ms: int) -> tuple[bytes, bytes]:
     """A message as the peers' applications read it."""
     value = {"kind": "message", "s": session, "n": number, "text": text(number)}
     return session.encode(), json.dumps(value).encode()

@@ -10,7 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 from adapters.kafka.clients import KafkaSettings, producer_of
 from adapters.kafka.reading import Tail
@@ -20,18 +21,26 @@ from bench.kafka.meter import GroupMeter, Spent
 FETCH_MS = 100
 DRAIN_S = 60.0
 FIRST_S = 120.0
+EACH_MAX = 100
+"""Messages a second of which each is sent at its own instant."""
+
+
+class Message(Protocol):
+    """A message of a session as key and value."""
+
+    def __call__(self, session: str, number: int, *, now_ms: int) -> tuple[bytes, bytes]: ...
 
 
 class Route(NamedTuple):
     """How a contestant is talked to.
 
-    `message`: session, number and wall clock in ms → key and value. `replied`: the session that a
+    `replied`: the session that a
     record of `outward` is a reply of; empty: it is none.
     """
 
     inward: str
     outward: str
-    message: Callable[[str, int, int], tuple[bytes, bytes]]
+    message: Message
     replied: Callable[[Fetched], str]
 
 
@@ -112,7 +121,8 @@ class Driver:
         """`rate` messages a second over so many sessions, whatever happens to the earlier ones."""
         tag = f"rate{rate:g}-{time.time_ns()}-"
         total_s = warm_s + seconds
-        sending = asyncio.create_task(asyncio.to_thread(self._in_time, rate, total_s, sessions, tag))
+        pace = self._in_turns if rate > EACH_MAX else partial(asyncio.to_thread, self._in_time)
+        sending = asyncio.create_task(pace(rate, total_s, sessions, tag))
         end_s = time.perf_counter() + total_s
         await self._reading(end_s - seconds)
         meter.start()
@@ -139,6 +149,14 @@ class Driver:
             time.sleep(max(0.0, due_s - time.perf_counter()))
             loop.call_soon_threadsafe(self._send_soon, f"{tag}{n % sessions}", due_s)
 
+    async def _in_turns(self, rate: float, seconds: float, sessions: int, tag: str) -> None:
+        """All that are due, every other millisecond: a thread's wake-up for each costs a core."""
+        begun_s = time.perf_counter()
+        for n in range(int(rate * seconds)):
+            while (due_s := begun_s + n / rate) > time.perf_counter():
+                await asyncio.sleep(0.002)
+            await self._send(f"{tag}{n % sessions}", due_s)
+
     def _send_soon(self, session: str, due_s: float) -> None:
         task = asyncio.ensure_future(self._send(session, due_s))
         self._sends.add(task)
@@ -150,7 +168,7 @@ class Driver:
         asked = Asked(due_s=due_s)
         self._open.setdefault(session, deque()).append(asked)
         self._waiting += 1
-        key, value = self._route.message(session, number, time.time_ns() // 1_000_000)
+        key, value = self._route.message(session, number, now_ms=time.time_ns() // 1_000_000)
 
         def appended(done: "asyncio.Future[Any]") -> None:
             asked.appended_ms = done.result().timestamp

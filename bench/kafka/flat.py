@@ -1,4 +1,4 @@
-"""Does an event cost the same where the partition has a million sessions as where it has a thousand?
+"""Does an event cost the same in a partition of a million sessions as in one of a thousand?
 
 The partition itself, without a broker: what a batch's commit takes does not depend on how many
 sessions there are. Each count in a process of its own, so that none finds the memory of another.
@@ -12,15 +12,17 @@ import time
 from statistics import median
 
 from adapters.kafka.records import Fetched
-from bench.kafka.contestants import our_message
+from bench.kafka.contestants import OURS, our_message
 from bench.kafka.processes import ROOT
 from console.listening import calm_collector
 from engine import codec
 from statemachines import registry
+from streams import wire
 from streams.outbox import OUTBOX_CHANNELS
 from streams.partition import Partition
 from streams.sessions import activated
 from streams.topics import T
+from streams.wire import Kept
 
 COUNTS = (1_000, 10_000, 100_000, 1_000_000)
 BATCH = 256
@@ -39,7 +41,7 @@ def measured() -> dict[str, float]:
 
 
 class Busy:
-    """A partition with so many sessions of one turn each."""
+    """A partition with so many sessions, all alike."""
 
     def __init__(self, count: int) -> None:
         self.partition = Partition(
@@ -48,15 +50,29 @@ class Busy:
         )  # fmt: skip
         self._offset = 0
         self._number = 0
+        self.last: dict[str, Kept] = {}
         control = activated(registry.build("assistant"), b"{}", at_ms=NOW_MS)
         self.batch([(b"", codec.encode(control))])
-        for first in range(0, count, BATCH):
-            self.messages(range(first, min(count, first + BATCH)))
+        self._many(count)
 
-    def messages(self, people: "range | list[int]") -> float:
+    def _many(self, count: int) -> None:
+        """As a new owner gets them: read, not stepped."""
+        first = _session_id(0)
+        self.messages([0])
+        value = self.last[first].value
+        for n in range(1, count):
+            key = _session_id(n).encode()
+            row = wire.session_row(
+                key.decode(), Kept(value.replace(first.encode(), key)), partition=0
+            )
+            self.partition.recover(
+                [Fetched(T.SESSIONS, 0, n, NOW_MS, row.key, row.value, row.headers)]
+            )
+
+    def messages(self, people: list[int]) -> float:
         """A message of each; CPU seconds."""
         self._number += 1
-        events = [our_message(f"p{n:07}", self._number, NOW_MS) for n in people]
+        events = [our_message(_person(n), self._number, now_ms=NOW_MS) for n in people]
         return self.batch(events)
 
     def batch(self, events: list[tuple[bytes, bytes]]) -> float:
@@ -70,7 +86,16 @@ class Busy:
         decided = self.partition.decide(records, now_ms=NOW_MS)
         assert decided is not None
         self.partition.confirm(decided)
+        self.last = decided.kept
         return time.process_time() - begun_s
+
+
+def _person(n: int) -> str:
+    return f"p{n:07}"
+
+
+def _session_id(n: int) -> str:
+    return f"{OURS}:{_person(n)}"
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ class Process:
         until_s = time.monotonic() + READY_S
         while time.monotonic() < until_s:
             self.require()
-            head, found, rest = self.said().partition("probes at ")
+            _, found, rest = self.said().partition("probes at ")
             if found and "\n" in rest:
                 return rest.split()[0].rstrip("/")
             time.sleep(0.02)
@@ -88,7 +88,7 @@ class Process:
 
 @contextmanager
 def running(
-    name: str, command: Sequence[str], env: Mapping[str, str], *, cwd: Path = ROOT
+    name: str, command: Sequence[str], *, env: Mapping[str, str], cwd: Path = ROOT
 ) -> Iterator[Process]:
     """A process; it dies with this one."""
     LOCAL.mkdir(exist_ok=True)

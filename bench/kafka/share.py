@@ -19,7 +19,7 @@ from bench.kafka.contestants import PARTITIONS, our_message
 from bench.kafka.processes import ROOT
 from streams.topics import BY_NAME, T
 
-RECORDS = 400_000
+RECORDS = 200_000
 STEADY_RATE = 2_320
 """Events a second of the sustained load: a message and an outcome a turn."""
 STEADY_S = 15
@@ -28,7 +28,7 @@ STEADY_S = 15
 class Acknowledges:
     """In a partition worker's place."""
 
-    def __init__(self, number: int, members: Any, counted: list[int]) -> None:
+    def __init__(self, number: int, members: Any, *, counted: list[int]) -> None:
         self.number = number
         self.ready = True
         self.waiting = 0
@@ -56,7 +56,7 @@ async def measured(brokers: str) -> dict[str, float]:
     await create_topics(kafka, [topic])
     producer = producer_of(kafka)
     await producer.start()
-    values = [our_message(f"p{n:04}", 0, 1_790_000_000_000) for n in range(5_000)]
+    values = [our_message(f"p{n:04}", 0, now_ms=1_790_000_000_000) for n in range(5_000)]
     for n in range(RECORDS):
         key, value = values[n % len(values)]
         await producer.send(kafka.named(T.EVENTS), value, key)
@@ -86,7 +86,7 @@ async def acknowledge(brokers: str, prefix: str) -> None:
     counted = [0]
     kafka = KafkaSettings(brokers=brokers, prefix=prefix)
     heard = SimpleNamespace(rebalanced=lambda s: None, offsets_committed=lambda s: None)
-    make: Any = lambda number, members: Acknowledges(number, members, counted)  # noqa: E731
+    make: Any = lambda number, members: Acknowledges(number, members, counted=counted)  # noqa: E731
     app, _ = sessions_app(kafka, instance="", make=make, heard=heard)
     await app.start()
     while not counted[0]:

@@ -80,7 +80,7 @@ def stepping_of_environment(env: Mapping[str, str]) -> "Stepping":
 
 @lru_cache(maxsize=4)
 def _flow(ref: FlowRef, config: bytes) -> Flow:
-    """One for all partitions: it keeps nothing of a session, and its code's digest takes a while."""
+    """One for all partitions: it keeps nothing of a session; its code's digest takes a while."""
     from statemachines import registry
 
     return registry.build(ref, config)
