@@ -4,6 +4,7 @@
 PYTHON ?= python3
 N ?= 500
 PEERS ?=
+MINUTES ?= 5
 KAFKA ?= 4.3.0
 PORT ?= 9092
 IMAGE ?= build/image
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format bench crash faults mutants kafka kafka-cluster lock image-check clean
+.PHONY: help install run test check format bench bench-kafka crash faults mutants kafka kafka-cluster lock image-check clean
 
 help:  ## list the targets
 	@echo "The assistant, from a clone. Start with: make run"
@@ -49,6 +50,10 @@ format: install  ## rewrite the code in the one format, and fix what ruff can fi
 bench: install  ## measure a turn (4 minutes); PEERS=1 installs other systems and compares
 	@test -z "$(PEERS)" || bash bench/peers/setup.sh
 	@$(BIN)/python -m bench.turns $(if $(PEERS),,--ours)
+
+bench-kafka: install $(STAMPS)/kafka-$(KAFKA)  ## measure a turn on Kafka (10 minutes); PEERS=1: Faust and Quix Streams too
+	@test -z "$(PEERS)" || bash bench/peers/setup.sh faust quix
+	@$(BIN)/python -m bench.kafka_turns --minutes $(MINUTES) $(if $(PEERS),--peers) $(ARGS)
 
 crash: install  ## kill the engine N times at random instants and judge by what clients saw
 	@$(BIN)/python -m tests.crash --kills $(N)

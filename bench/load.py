@@ -93,14 +93,14 @@ class Meter:
 
     def start(self) -> None:
         """Begin: what was used before does not count."""
-        self._cpu0_s, self._busy0_s = self._cpu_s(), _machine_busy_s()
+        self._cpu0_s, self._busy0_s = self._cpu_s(), machine_busy_s()
         self._start_s = time.perf_counter()
 
     def stop(self, *, peer: str, what: str, latencies_s: Sequence[float]) -> Result:
         """End, and sum up the turns whose latencies are given."""
         wall_s = time.perf_counter() - self._start_s
         cpu_s = self._cpu_s() - self._cpu0_s
-        foreign_s = _machine_busy_s() - self._busy0_s - cpu_s
+        foreign_s = machine_busy_s() - self._busy0_s - cpu_s
         turns = len(latencies_s)
         return Result(
             peer=peer,
@@ -110,7 +110,7 @@ class Meter:
             cpu_us_turn=round(cpu_s / turns * 1e6, 1),
             p50_ms=round(percentile(latencies_s, 0.50) * 1e3, 3),
             p99_ms=round(percentile(latencies_s, 0.99) * 1e3, 3),
-            rss_mb=round(sum(map(_pss_bytes, self._pids())) / 1e6, 1),
+            rss_mb=round(sum(map(pss_bytes, self._pids())) / 1e6, 1),
             foreign_cores=round(max(0.0, foreign_s / wall_s), 2),
         )
 
@@ -124,14 +124,14 @@ class Meter:
 
     def _cpu_s(self) -> float:
         """Return the CPU time of all; a child that ended counts on in its parent's."""
-        return sum(_cpu_clock_s(pid) + sum(_stat(pid)[13:15]) * _TICK_S for pid in self._pids())
+        return sum(cpu_clock_s(pid) + sum(_stat(pid)[13:15]) * _TICK_S for pid in self._pids())
 
 
 def _all_pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def _cpu_clock_s(pid: int) -> float:
+def cpu_clock_s(pid: int) -> float:
     """Return the CPU time of a process's threads, in seconds, to the nanosecond.
 
     /proc/PID/stat counts in ticks of 10 ms, which is 25 us a turn at 20 turns/s for 20 s.
@@ -153,7 +153,7 @@ def _stat(pid: int) -> list[int]:
     return [0, *map(int, fields[1:20])]
 
 
-def _machine_busy_s() -> float:
+def machine_busy_s() -> float:
     """Return the CPU time that the whole machine used (not idle, not waiting), or was denied.
 
     The fields are user, nice, system, idle, iowait, irq, softirq, steal; what the hypervisor
@@ -163,7 +163,7 @@ def _machine_busy_s() -> float:
     return sum(int(ticks) for n, ticks in enumerate(fields) if n not in (3, 4)) * _TICK_S
 
 
-def _pss_bytes(pid: int) -> int:
+def pss_bytes(pid: int) -> int:
     with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

@@ -165,7 +165,7 @@ class Partition:
     def _rows(self, decided: Decided, now_ms: int) -> None:
         batch, number, rows = decided.batch, self.number, decided.rows
         rows += [wire.step_row(one, stepped_ms=now_ms, partition=number) for one in batch.steps]
-        rows += [wire.request_row(request) for request in batch.requests.values()]
+        rows += [wire.request_row(request, partition=number) for request in batch.requests.values()]
         rows += [wire.cancel_row(effect_id) for effect_id in batch.cancels]
         rows += [wire.letter_row(letter) for letter in batch.dead]
         for session_id, (session, encoded) in batch.stepped.items():

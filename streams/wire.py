@@ -206,10 +206,10 @@ _REQUESTS: Mapping[str, msgspec.json.Decoder[Any]] = {
 }
 
 
-def request_row(request: RunnerRequest) -> Row:
-    """A request for its runners."""
+def request_row(request: RunnerRequest, *, partition: int | None = None) -> Row:
+    """A request for its runners. `partition`: the session's, which the key would lead to, too."""
     key = request.session_id.encode()
-    return Row(REQUEST_TOPICS[type(request)], key, codec.encode(request))
+    return Row(REQUEST_TOPICS[type(request)], key, codec.encode(request), partition=partition)
 
 
 def request_of(record: Fetched) -> RunnerRequest:

@@ -10,11 +10,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 into=$(dirname "$here")/.peers
 restate_server=1.7.12
 
-peers=${*:-langgraph dbos eventsourcing restate}
+peers=${*:-langgraph dbos eventsourcing restate faust quix}
 case " $peers " in
     *" restate "*) command -v npm > /dev/null || {
         echo "setup.sh: restate's server needs npm: install it (apt-get install npm)," \
-            "or name the others: setup.sh langgraph dbos eventsourcing" >&2
+            "or name the others: setup.sh langgraph dbos eventsourcing faust quix" >&2
         exit 2
     } ;;
 esac
@@ -23,7 +23,7 @@ echo "installing $peers: some minutes the first time (all are about 550 MB)"
 mkdir -p "$into"
 for peer in $peers; do
     if [ ! -f "$here/requirements/$peer.txt" ]; then
-        echo "setup.sh: no peer '$peer'; known: langgraph dbos eventsourcing restate" >&2
+        echo "setup.sh: no peer '$peer'; known: langgraph dbos eventsourcing restate faust quix" >&2
         exit 2
     fi
     echo "$peer: virtual environment"

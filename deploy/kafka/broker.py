@@ -24,10 +24,12 @@ LOG_BYTES_SHOWN = 3000
 class Broker:
     """A broker of this machine. Use it from one thread at a time."""
 
-    def __init__(self, node: Node, *, java: Java, heap_mb: int) -> None:
+    def __init__(
+        self, node: Node, *, java: Java, heap_mb: int, options: tuple[str, ...] = QUICK_START
+    ) -> None:
         self.node = node
         self._java = java
-        self._heap = f"-Xmx{heap_mb}m"
+        self._options = (f"-Xmx{heap_mb}m", *options)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -65,7 +67,7 @@ class Broker:
         """Start its process, without waiting; with `archive` it writes one there when it ends."""
         if self.running:
             raise RuntimeError(f"broker {self.node.number} runs already, as {self.pid}")
-        options = [self._heap, *QUICK_START]
+        options = [*self._options]
         if archive is not None:
             options.append(f"-XX:ArchiveClassesAtExit={archive}")
         self._process = self._java.start([*options, "kafka.Kafka", str(self._config)], log=self.log)

@@ -18,7 +18,7 @@ from typing import Self
 
 from deploy.kafka import certificates, jars, settings
 from deploy.kafka.broker import Broker
-from deploy.kafka.java import Java, with_kafka
+from deploy.kafka.java import QUICK_START, Java, with_kafka
 from deploy.kafka.settings import HOST, Node
 
 HEAP_MB_ALONE = 256
@@ -31,7 +31,8 @@ class Plan:
 
     `ports` are all ports in the order of the brokers, for each its own, its controller's and, when
     secured, its secured one; without, free ones are found. `settings` are more lines of
-    server.properties. `heap_mb` 0 means what the number of brokers asks for.
+    server.properties. `heap_mb` 0 means what the number of brokers asks for. `java_options`: how
+    each broker's Java runs, in place of a quick start.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Plan:
     ports: tuple[int, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     heap_mb: int = 0
+    java_options: tuple[str, ...] = QUICK_START
 
 
 class Cluster:
@@ -53,7 +55,10 @@ class Cluster:
         self._reserved: list[socket.socket] = []
         heap_mb = plan.heap_mb or (HEAP_MB_ALONE if plan.brokers == 1 else HEAP_MB_OF_SEVERAL)
         self._nodes = self._places()
-        self.brokers = tuple(Broker(node, java=self._java, heap_mb=heap_mb) for node in self._nodes)
+        self.brokers = tuple(
+            Broker(node, java=self._java, heap_mb=heap_mb, options=plan.java_options)
+            for node in self._nodes
+        )
 
     @property
     def bootstrap(self) -> str:

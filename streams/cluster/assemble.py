@@ -7,7 +7,7 @@ parts are imported where it is made: a process that was killed has to be back so
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from adapters.kafka.appender import Appender
 from engine.errors import Refused
+from engine.events import FlowRef
+from engine.flow import Flow
 from engine.ports import ModelRunner
 from streams.cluster.links import kafka_settings
 from streams.cluster.metrics import Metrics
@@ -76,6 +78,14 @@ def stepping_of_environment(env: Mapping[str, str]) -> "Stepping":
     return _Wiring(load(None, env), env).stepping()
 
 
+@lru_cache(maxsize=4)
+def _flow(ref: FlowRef, config: bytes) -> Flow:
+    """One for all partitions: it keeps nothing of a session; its code's digest takes a while."""
+    from statemachines import registry
+
+    return registry.build(ref, config)
+
+
 class _Wiring:
     """What the roles of one process share."""
 
@@ -125,14 +135,13 @@ class _Wiring:
 
     def stepping(self) -> "Stepping":
         """The role sessions: the only one that decides anything."""
-        from statemachines import registry
         from streams.cluster.stepping import Stepping
         from streams.cluster.stepping_metrics import SteppingMetrics
 
         return Stepping(
             self._kafka,
             instance=self._instance,
-            build=lambda body: registry.build(body.flow, bytes(body.config)),
+            build=lambda body: _flow(body.flow, bytes(body.config)),
             outbox=OUTBOX_CHANNELS,
             metrics=SteppingMetrics(self.registry),
             batch_max=self._settings.engine.batch_events_max,

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from aiokafka.producer import sender
 
 from adapters.kafka.admin import create_topics, describe_topics
 from adapters.kafka.appender import Appender
@@ -117,6 +118,13 @@ async def take(queue: WorkQueue, want: int, *, within_s: float = 20) -> list[Fet
         while len(found) < want:
             found += await queue.fetch(wanted=want - len(found), within_ms=200)
     return found
+
+
+def test_the_pause_between_transactions_is_the_one_that_was_set() -> None:
+    """It is a name inside aiokafka: under another one it would be 20 ms again, and nobody told."""
+    names = sender.AddPartitionsToTxnHandler.handle_response.__code__.co_names
+    assert "BACKOFF_OVERRIDE" in names
+    assert sender.BACKOFF_OVERRIDE < 0.01
 
 
 async def test_only_what_is_done_without_a_gap_is_not_given_out_again(
