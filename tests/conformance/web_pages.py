@@ -50,6 +50,7 @@ class Browser:
         self._reading: asyncio.Task[None] | None = None
         self._waiting: list[tuple[str | None, asyncio.Future[dict[str, Any] | None]]] = []
         self._last = 0
+        self._opening = asyncio.Lock()  # a page has one socket, and sends in the order it is told
 
     async def send(self, payload: bytes, *, answers: str | None) -> Handed:
         """Send a frame, and wait for the answer to this id."""
@@ -79,17 +80,22 @@ class Browser:
 
     async def open(self) -> ClientConnection:
         """Its socket, opened again where it has ended."""
-        if self._ws is None or self._reading is None or self._reading.done():
-            if not self._cookie:
-                async with httpx.AsyncClient(verify=False) as http:
-                    await http.post(f"http://127.0.0.1:{self._port}/api/person")
-                    self._cookie = f"person={http.cookies['person']}"
-            url = f"ws://127.0.0.1:{self._port}/ws/chat"
-            self._ws = await connect(url, additional_headers={"Cookie": self._cookie})
-            self._reading = asyncio.create_task(self._read(self._ws))
-            hello = {"type": "hello", "conversation": self.conversation, "after": self._last}
-            await self._ws.send(json.dumps(hello))
-        return self._ws
+        async with self._opening:
+            if self._ws is None or self._reading is None or self._reading.done():
+                self._ws = await self._opened()
+            return self._ws
+
+    async def _opened(self) -> ClientConnection:
+        if not self._cookie:
+            async with httpx.AsyncClient(verify=False) as http:
+                await http.post(f"http://127.0.0.1:{self._port}/api/person")
+                self._cookie = f"person={http.cookies['person']}"
+        url = f"ws://127.0.0.1:{self._port}/ws/chat"
+        ws = await connect(url, additional_headers={"Cookie": self._cookie})
+        self._reading = asyncio.create_task(self._read(ws))
+        hello = {"type": "hello", "conversation": self.conversation, "after": self._last}
+        await ws.send(json.dumps(hello))
+        return ws
 
     async def close(self) -> None:
         if self._ws is not None:

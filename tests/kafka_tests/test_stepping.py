@@ -64,6 +64,13 @@ async def all_applied(settings: KafkaSettings, ends: dict[int, int]) -> None:
             await asyncio.sleep(0.2)
 
 
+async def is_up(log: Path, *, starts: int) -> None:
+    """So many processes have come far enough to stop in order."""
+    async with asyncio.timeout(WITHIN_S):
+        while log.read_text().count("probes at") < starts:
+            await asyncio.sleep(0.1)
+
+
 def by_session(records: list[Fetched]) -> dict[str, list[Fetched]]:
     found: dict[str, list[Fetched]] = defaultdict(list)
     for record in records:
@@ -124,6 +131,7 @@ async def test_a_worker_that_is_killed_again_and_again_steps_each_event_once(
                 kills += 1
         with processes.running(processes.sessions_command(), env, log=log) as worker:
             await all_applied(settings, ends)
+            await is_up(log, starts=kills + 1)
             worker.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(worker.wait, 20) == 0, log.read_text()
     assert await judge(settings) == number
