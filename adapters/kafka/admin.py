@@ -73,6 +73,15 @@ async def describe_topics(
     return found
 
 
+async def cluster_id(settings: KafkaSettings) -> str:
+    """The id that a cluster got when it was made: two clusters never have the same.
+
+    Raises Unavailable, Refused.
+    """
+    async with _admin(settings, "look at the cluster") as admin:
+        return str((await admin.describe_cluster())["cluster_id"])
+
+
 @asynccontextmanager
 async def _admin(settings: KafkaSettings, what: str) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = admin_of(settings)

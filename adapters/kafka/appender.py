@@ -207,9 +207,5 @@ class Appender:
 
     async def _connected(self) -> AIOKafkaProducer:
         producer = producer_of(self._settings)
-        try:
-            await begun(producer, self._settings, what="connect to append events")
-        except BaseException:
-            await ended(producer)
-            raise
+        await begun(producer, self._settings, what="connect to append events")
         return producer

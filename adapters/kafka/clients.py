@@ -186,13 +186,27 @@ async def begun(
     *,
     what: str,
 ) -> None:
-    """Start a client. Raises Unavailable, or Refused with what a broker has against us."""
+    """Start a client; one that does not start is let go.
+
+    Raises Unavailable, or Refused with what a broker has against us.
+    """
     with told(what):
         try:
             await client.start()
-        except KafkaConnectionError:
-            await _ask_why(settings)
+        except BaseException as error:
+            await _let_go(client)
+            if isinstance(error, KafkaConnectionError):
+                await _ask_why(settings)
             raise
+
+
+async def _let_go(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
+    if isinstance(client, AIOKafkaProducer):
+        await ended(client)
+    elif isinstance(client, AIOKafkaConsumer):
+        await client.stop()
+    else:
+        await client.close()
 
 
 async def _ask_why(settings: KafkaSettings) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from adapters.kafka.clients import KafkaSettings, admin_of, consumer_of, fetched, told
+from adapters.kafka.clients import KafkaSettings, begun, consumer_of, fetched, told
 from adapters.kafka.records import Fetched
 from engine.errors import Unavailable
 
@@ -32,12 +32,12 @@ class Continued:
         self._places: list[TopicPartition] = []
 
     async def start(self) -> None:
-        """Connect. Raises Unavailable, also where there is no such topic."""
+        """Connect. Raises Refused, and Unavailable also where there is no such topic."""
         name = self._settings.named(self._topic)
         consumer = consumer_of(self._settings)
         with told(f"follow {self._topic}"):
             try:
-                await consumer.start()
+                await begun(consumer, self._settings, what=f"follow {self._topic}")
                 await consumer._client._wait_on_metadata(name)
             except BaseException:
                 await consumer.stop()
@@ -85,14 +85,3 @@ class Continued:
         if self._consumer is None:
             raise Unavailable(f"{self._topic} is not followed just now")
         return self._consumer
-
-
-async def cluster_id(settings: KafkaSettings) -> str:
-    """The id that a cluster got when it was made: two clusters never have the same."""
-    admin = admin_of(settings)
-    with told("look at the cluster"):
-        try:
-            await admin.start()
-            return str((await admin.describe_cluster())["cluster_id"])
-        finally:
-            await admin.close()

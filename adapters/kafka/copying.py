@@ -26,11 +26,7 @@ class Copier:
     async def start(self) -> None:
         """Connect."""
         producer = producer_of(self._settings)
-        try:
-            await begun(producer, self._settings, what=f"copy to {self._topic}")
-        except BaseException:
-            await ended(producer)
-            raise
+        await begun(producer, self._settings, what=f"copy to {self._topic}")
         self._producer = producer
 
     async def stop(self) -> None:

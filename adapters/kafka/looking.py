@@ -11,7 +11,7 @@ from types import TracebackType
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from adapters.kafka.clients import STOP_WITHIN_S, KafkaSettings, consumer_of, fetched, told
+from adapters.kafka.clients import STOP_WITHIN_S, KafkaSettings, begun, consumer_of, fetched, told
 from adapters.kafka.records import Fetched
 
 WAIT_MS = 10
@@ -20,20 +20,15 @@ Keep = Callable[[Fetched], bool]
 
 
 class Looker:
-    """Committed records only. Use it as a context manager. Raises Unavailable."""
+    """Committed records only. Use it as a context manager. Raises Unavailable, Refused."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._consumer: AIOKafkaConsumer = None
 
     async def __aenter__(self) -> "Looker":
-        with told("look something up"):
-            self._consumer = consumer_of(self._settings, wait_ms=WAIT_MS)
-            try:
-                await self._consumer.start()
-            except BaseException:
-                await self._consumer.stop()
-                raise
+        self._consumer = consumer_of(self._settings, wait_ms=WAIT_MS)
+        await begun(self._consumer, self._settings, what="look something up")
         return self
 
     async def __aexit__(

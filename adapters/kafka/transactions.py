@@ -27,11 +27,7 @@ class Transactions:
     async def begin(self) -> None:
         """Become the owner: from now on every older one's `write` raises Conflict."""
         producer = producer_of(self._settings, transactional_id=self._id)
-        try:
-            await begun(producer, self._settings, what=f"begin as {self._id}")
-        except BaseException:
-            await ended(producer)
-            raise
+        await begun(producer, self._settings, what=f"begin as {self._id}")
         self._producer, self._over = producer, None
 
     async def stop(self) -> None:

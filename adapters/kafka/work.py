@@ -82,12 +82,11 @@ class WorkQueue(ConsumerRebalanceListener):  # type: ignore[misc]
     async def start(self) -> None:
         """Join. Raises Unavailable; then it may be tried again."""
         consumer = consumer_of(self._settings, group=self._group, instance=self._instance)
-        self._consumer = consumer
+        consumer.subscribe([self._settings.named(self._topic)], listener=self)
+        self._consumer = consumer  # it may be given partitions before it is begun
         try:
-            consumer.subscribe([self._settings.named(self._topic)], listener=self)
             await begun(consumer, self._settings, what=f"join {self._group}")
         except BaseException:
-            await consumer.stop()
             self._consumer = None
             raise
         if not self._table:

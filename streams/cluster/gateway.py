@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
+from adapters.kafka.admin import cluster_id
 from adapters.kafka.clients import KafkaSettings
-from adapters.kafka.continued import cluster_id
 from engine.crash_points import CrashPoint
 from engine.errors import EngineError, Refused, Unavailable, trace_of
 from engine.ports import Append, Channel, DeadLetter, Line, SessionView
