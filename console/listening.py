@@ -1,13 +1,46 @@
-"""What every process that serves has in common: its socket, its address, a calm collector."""
+"""What every process that serves has in common: its log, its signals, its socket and server."""
 
+import asyncio
 import gc
+import logging
+import signal
 import socket
 
+from starlette.types import ASGIApp
+
+from console.http.serve import Server
+from console.http.serve import config as server_config
 from engine.errors import Refused
 from streams.settings import Settings
 
+OURS = ("adapters", "console", "engine", "models", "statemachines", "streams")
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
 BACKLOG = 1_024
 """Connections that wait to be taken: a page reconnects by itself after a restart, all at once."""
+
+
+def log_to_stderr() -> None:
+    """Our own packages from INFO on. Libraries tell too much there: every request, every callback
+    of a flow."""
+    logging.basicConfig(format=LOG_FORMAT, level=logging.WARNING)
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Set by SIGTERM and Ctrl-C, from now on."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def server_of(app: ASGIApp, settings: Settings) -> Server:
+    """The app's server; it stops within the time that a stop waits."""
+    bind = settings.server
+    return Server(server_config(app, host=bind.host, port=bind.port, drain_s=round(bind.drain_s)))
 
 
 def bound_socket(settings: Settings) -> socket.socket:

@@ -7,7 +7,6 @@ commands that need an engine for a moment (`chat --once`) use `running` directly
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -18,8 +17,7 @@ from typing import TypeVar
 from console.checkup import Verdict, check_model
 from console.http.app import Parts, make_app
 from console.http.serve import Server
-from console.http.serve import config as server_config
-from console.listening import bound_socket, calm_collector, url_of
+from console.listening import bound_socket, calm_collector, server_of, stop_on_signals, url_of
 from engine.errors import Unavailable
 from streams.embedded.assemble import Embedded, assemble
 from streams.embedded.parent import parent_is_gone
@@ -58,12 +56,9 @@ async def serve(
 ) -> int:
     """Run engine and server until a signal; the exit code. `watched`: stdin is a parent's pipe."""
     calm_collector()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
     if watched:
-        _stop_with_the_parent(loop, stop)
+        _stop_with_the_parent(asyncio.get_running_loop(), stop)
     started = await _patiently(lambda: _start(settings, env), stop=stop)
     if started is None:
         return 0
@@ -148,8 +143,7 @@ def _server(settings: Settings, engine: Embedded) -> Server:
             origins=settings.webchat.origins,
         )
     )
-    bind = settings.server
-    return Server(server_config(app, host=bind.host, port=bind.port, drain_s=round(bind.drain_s)))
+    return server_of(app, settings)
 
 
 def _look_at_the_model(settings: Settings) -> None:

@@ -8,7 +8,6 @@ elsewhere, and its partitions go to others.
 import asyncio
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,13 +16,12 @@ from starlette.types import ASGIApp
 
 from console.http.probes import make_probes
 from console.http.serve import Server
-from console.http.serve import config as server_config
 from console.invocation import code_of
-from console.listening import bound_socket, calm_collector, url_of
+from console.listening import bound_socket, calm_collector, server_of, stop_on_signals, url_of
 from engine.errors import EngineError, Unavailable
 from streams.cluster import topic_table
 from streams.cluster.assemble import Assembled, assemble_worker
-from streams.cluster.links import kafka_settings, shared_token
+from streams.cluster.links import kafka_settings
 from streams.cluster.promotion import require_none_open
 from streams.embedded.clock import wall_ms
 from streams.embedded.metrics import own_version
@@ -40,19 +38,16 @@ AGAIN_S = 0.5
 class Worker:
     """The roles of one process, as probes and operators see them together."""
 
-    def __init__(self, assembled: Assembled, names: Sequence[str]) -> None:
+    def __init__(self, assembled: Assembled) -> None:
         self._parts = assembled
-        self._names = ", ".join(names)
         self._started_ms = wall_ms()
 
     def state(self) -> HostState:
         """Ready where every role is."""
-        gateway = self._parts.gateway
         whys = [f"{role.name}: {role.ready}" for role in self._parts.roles if role.ready]
         if self._parts.appender.fault:
             whys.append(self._parts.appender.fault)
-        if gateway is not None and gateway.gateway.ready:
-            whys.append(f"ingress: {gateway.gateway.ready}")
+        gateway = self._parts.gateway
         if gateway is not None:
             found = gateway.gateway.state()
         else:
@@ -61,29 +56,22 @@ class Worker:
                 started_ms=self._started_ms, sessions=0, events=0, lag=0, undelivered=0,
                 dead_letters=0,
             )  # fmt: skip
-        return _told(found, "; ".join(whys))
+        return replace(found, ready=not whys, reason="; ".join(whys))
 
     def alive(self) -> str:
         """The role whose loop has stood still for a minute, if one has."""
         now_ms = time.monotonic_ns() // 1_000_000
-        seen_ms = {role.name: role.progressed_ms for role in self._parts.roles}
-        if self._parts.gateway is not None:
-            seen_ms["ingress"] = self._parts.gateway.gateway.progressed_ms
-        return ", ".join(name for name, at_ms in seen_ms.items() if now_ms - at_ms > STUCK_MS)
+        roles = self._parts.roles
+        return ", ".join(r.name for r in roles if now_ms - r.progressed_ms > STUCK_MS)
 
     async def start(self) -> None:
         """Begin all roles; they connect when the brokers are there."""
         for role in self._parts.roles:
             await role.start()
-        if self._parts.gateway is not None:
-            await self._parts.gateway.gateway.start()
 
     async def failed(self) -> BaseException:
         """Wait until a role can go on no more; why."""
-        gateway = self._parts.gateway
         waits = [asyncio.ensure_future(role.failed()) for role in self._parts.roles]
-        if gateway is not None:
-            waits.append(asyncio.ensure_future(gateway.gateway.failed()))
         done, others = await asyncio.wait(waits, return_when=asyncio.FIRST_EXCEPTION)
         for other in others:
             other.cancel()
@@ -92,9 +80,11 @@ class Worker:
 
     async def stop(self, *, drain_s: float) -> None:
         """Take nothing more in, then let each role finish what it has in hand."""
-        if self._parts.gateway is not None:
-            await self._parts.gateway.gateway.stop(drain_s=drain_s)
-        await asyncio.gather(*(role.stop(drain_s=drain_s) for role in self._parts.roles))
+        gateway = self._parts.gateway
+        if gateway is not None:
+            await gateway.gateway.stop(drain_s=drain_s)
+        others = [r for r in self._parts.roles if gateway is None or r is not gateway.gateway]
+        await asyncio.gather(*(role.stop(drain_s=drain_s) for role in others))
         await self._parts.appender.stop()
 
 
@@ -103,12 +93,9 @@ async def work(
 ) -> int:
     """Run these roles until a signal; the exit code. Raises Refused with what is wrong."""
     calm_collector()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
     assembled = assemble_worker(settings, names, env=env)
-    worker = Worker(assembled, names)
+    worker = Worker(assembled)
     bound = bound_socket(settings)
     server = _server(settings, assembled, worker)
     serving = asyncio.create_task(server.serve(sockets=[bound]))
@@ -139,10 +126,9 @@ async def _connected(settings: Settings, assembled: Assembled, names: Sequence[s
     Raises Refused where the topics are not as they must be, or while an embedded log is being
     copied there; the role sessions sees that itself, in the rows of its partitions.
     """
-    told = ""
+    told, kafka = "", kafka_settings(settings)
     while True:
         try:
-            kafka = kafka_settings(settings)
             await topic_table.require(kafka, settings.kafka)
             if set(names) != {"sessions"}:
                 await require_none_open(kafka)
@@ -173,16 +159,11 @@ def _server(settings: Settings, assembled: Assembled, worker: Worker) -> Server:
             Parts(
                 host=gateway.gateway,
                 chat=gateway.webchat,
-                token=shared_token(settings).reveal(),
+                token=gateway.token.reveal(),
                 registry=assembled.registry,
                 origins=settings.webchat.origins,
                 state=worker.state,
                 alive=worker.alive,
             )
         )
-    bind = settings.server
-    return Server(server_config(app, host=bind.host, port=bind.port, drain_s=round(bind.drain_s)))
-
-
-def _told(state: HostState, why: str) -> HostState:
-    return replace(state, ready=not why, reason=why)
+    return server_of(app, settings)

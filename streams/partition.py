@@ -105,6 +105,10 @@ class Partition:
 
     # ---- one batch ---------------------------------------------------------------------------
 
+    def fresh(self, records: Iterable[Fetched]) -> list[Fetched]:
+        """Those that are not applied yet: after a death or a move some come a second time."""
+        return [record for record in records if record.offset > self.watermark]
+
     @property
     def doubtful(self) -> int:
         """The last offset of an attempt that was begun and never ended; BEGIN where none stands."""
@@ -131,7 +135,7 @@ class Partition:
         Raises Refused where a record activates a flow that this version does not have, or no flow
         was ever activated.
         """
-        fresh = [record for record in records if record.offset > self.watermark]
+        fresh = self.fresh(records)
         if not fresh:
             return None
         self._require_flow(fresh[0])

@@ -154,7 +154,7 @@ class PartitionWorker:
     async def _work(self) -> None:
         """Apply as much of what arrived as one transaction takes, and acknowledge it."""
         taken, marks = self._taken()
-        fresh = deque(record for record in taken if record.offset > self.partition.watermark)
+        fresh = deque(self.partition.fresh(taken))
         if fresh and self._first:
             await self._begin(fresh)
         if fresh and fresh[0].offset <= self._alone_until:

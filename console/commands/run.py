@@ -5,7 +5,6 @@ same command with the hidden `--engine`.
 """
 
 import asyncio
-import logging
 import os
 import sys
 from pathlib import Path
@@ -15,9 +14,6 @@ import click
 from console.exit_codes import ExitCode
 from console.invocation import Invocation, told, with_settings
 from streams.settings import Settings
-
-OURS = ("adapters", "console", "engine", "models", "statemachines", "streams")
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @click.command()
@@ -41,12 +37,10 @@ def run(at: Invocation, engine: bool) -> None:
 
 
 def _be_engine(settings: Settings) -> int:
+    from console.listening import log_to_stderr
     from console.serving import serve
 
-    # Libraries tell too much at INFO: every request, every callback of a flow.
-    logging.basicConfig(format=LOG_FORMAT, level=logging.WARNING)
-    for name in OURS:
-        logging.getLogger(name).setLevel(logging.INFO)
+    log_to_stderr()
     return asyncio.run(serve(settings, os.environ, say=click.echo, watched=True))
 
 

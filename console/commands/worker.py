@@ -1,15 +1,12 @@
 """`ai-assistant worker`: one process of a cluster, with one role or several."""
 
 import asyncio
-import logging
 import os
 
 import click
 
-from console.commands.run import LOG_FORMAT, OURS
 from console.invocation import Invocation, with_settings
-
-ROLES = ("ingress", "sessions", "model", "skill", "egress", "clock")
+from streams.cluster import ROLES
 
 
 @click.command()
@@ -35,12 +32,11 @@ def worker(at: Invocation, roles: tuple[str, ...]) -> None:
     Any number of each, on any machines. The brokers are set by kafka.brokers; the topics must be
     there: `ai-assistant topics create`. Probes (/healthz, /readyz) and /metrics are at server.bind.
     """
+    from console.listening import log_to_stderr
     from console.working import work
 
     settings = at.settings(quiet=False)
-    logging.basicConfig(format=LOG_FORMAT, level=logging.WARNING)
-    for name in OURS:
-        logging.getLogger(name).setLevel(logging.INFO)
+    log_to_stderr()
     names = ROLES if "all" in roles else tuple(dict.fromkeys(roles))
     code = asyncio.run(work(settings, names, env=os.environ, say=click.echo))
     click.get_current_context().exit(code)

@@ -2,3 +2,6 @@
 
 One file for each role; `adapters.kafka` reads and writes the topics for them.
 """
+
+ROLES = ("ingress", "sessions", "model", "skill", "egress", "clock")
+"""What `--role` takes; `all` is all of them."""

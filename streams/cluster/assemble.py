@@ -18,9 +18,10 @@ from engine.errors import Refused
 from engine.events import FlowRef
 from engine.flow import Flow
 from engine.ports import ModelRunner
+from streams.cluster import ROLES
 from streams.cluster.links import kafka_settings
 from streams.cluster.metrics import Metrics
-from streams.cluster.role import Role
+from streams.cluster.role import Role, Works
 from streams.embedded import crash_marks
 from streams.embedded.clock import MachineClock
 from streams.outbox import OUTBOX_CHANNELS
@@ -32,15 +33,12 @@ if TYPE_CHECKING:
     from streams.cluster.performing import Performing
     from streams.cluster.stepping import Stepping
 
-ROLES = ("sessions", "model", "skill", "egress", "clock", "ingress")
-"""What `--role` takes; `all` is all of them. Who takes messages in comes last."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Assembled:
-    """A worker that is wired and not started. `gateway`: where it has the role ingress."""
+    """A worker that is wired and not started. `gateway`: that of the role ingress, if it has it."""
 
-    roles: Sequence[Role]
+    roles: Sequence[Works]
     appender: Appender
     registry: CollectorRegistry
     gateway: "GatewayRole | None"
@@ -51,10 +49,12 @@ def assemble_worker(
 ) -> Assembled:
     """Wire these roles. Raises Refused with what is wrong and the fix."""
     wiring = _Wiring(settings, env)
-    roles = [wiring.role(name) for name in ROLES if name in names and name != "ingress"]
+    roles: list[Works] = [wiring.role(n) for n in ROLES if n in names and n != "ingress"]
     gateway = wiring.gateway() if "ingress" in names else None
+    if gateway is not None:  # it takes messages in, and so begins last
+        roles.append(gateway.gateway)
     if crash_marks.VARIABLE in env:
-        _mark(env[crash_marks.VARIABLE], roles, gateway)
+        _mark(env[crash_marks.VARIABLE], roles)
     return Assembled(
         roles=roles,
         appender=wiring.appender,
@@ -63,14 +63,12 @@ def assemble_worker(
     )
 
 
-def _mark(path: str, roles: Sequence[Role], gateway: "GatewayRole | None") -> None:
+def _mark(path: str, roles: Sequence[Works]) -> None:
     """Let whoever kills this process know between which commits it is."""
     marks = crash_marks.CrashMarks(Path(path))
     marks.begin()
     for role in roles:
         role.at = marks.at
-    if gateway is not None:
-        gateway.gateway.at = marks.at
 
 
 def stepping_of_environment(env: Mapping[str, str]) -> "Stepping":

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from engine.crash_points import CrashPoint
 from engine.errors import Conflict, EngineError, Refused, Unavailable, trace_of
@@ -18,6 +19,31 @@ log = logging.getLogger(__name__)
 RETRY_S = 0.5
 TURN_S_MAX = 5.0
 """A turn that takes longer is not waited for when the role is to stop."""
+
+
+class Works(Protocol):
+    """What a process asks of each of its roles, whatever it is made of.
+
+    `ready`: empty, or why not. `progressed_ms`: its loop's last turn, by the monotonic clock.
+    """
+
+    at: Callable[[CrashPoint, int], None]
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ready(self) -> str: ...
+    @property
+    def progressed_ms(self) -> int: ...
+
+    async def start(self) -> None:
+        """Begin. It connects when the brokers are there."""
+
+    async def stop(self, *, drain_s: float) -> None:
+        """Take nothing more; wait at most `drain_s` for what is in hand; let go."""
+
+    async def failed(self) -> None:
+        """Return when it was stopped. Raises what ended it before."""
 
 
 class Role:

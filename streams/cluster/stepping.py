@@ -90,7 +90,8 @@ class Stepping(Role):
 
     async def _turn(self) -> None:
         await asyncio.sleep(LOOK_MS / 1_000)
-        self._metrics.looked(self._members.lag())
+        sessions = sum(len(worker.partition) for worker in self._members.workers.values())
+        self._metrics.looked(self._members.lag(), sessions=sessions)
 
     def _not_yet(self) -> str:
         if not self._members.assigned_once:

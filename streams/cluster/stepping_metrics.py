@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 
+from streams.batch_counts import BatchCounts
 from streams.partition import Decided, Partition
 
 
@@ -24,28 +25,14 @@ class SteppingMetrics:
     """The numbers of the partition workers of one process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.events = 0
         self._stepping: tuple[int, int, float] | None = None
-        self._sessions_of: dict[int, int] = {}
-        self._events = Counter("assistant_events", "Events stepped", registry=registry)
-        self._batch = Histogram(
-            "assistant_batch_events",
-            "Events in one transaction",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 1_024),
-            registry=registry,
-        )
+        self._counts = BatchCounts(registry)
         self._commit = Histogram(
             "assistant_commit_seconds",
             "What a transaction took",
             buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5),
             registry=registry,
         )
-        self._dispositions = Counter(
-            "assistant_messages", "Messages by how they ended", ["disposition"], registry=registry
-        )
-        self._effects = Counter("assistant_effects", "Effects by kind", ["kind"], registry=registry)
-        self._dead = Counter("assistant_dead_letters", "Records set aside", registry=registry)
-        self._errors = Counter("assistant_step_errors", "Steps that failed", registry=registry)
         self._sessions = Gauge(
             "assistant_sessions", "Sessions of the partitions here", registry=registry
         )
@@ -73,7 +60,6 @@ class SteppingMetrics:
     def recovered(self, partition: Partition, *, took_s: float) -> None:
         """A partition may be stepped."""
         self._recovery.observe(took_s)
-        self._count(partition.number, len(partition))
 
     def stepping(self, partition: int, offset: int | None) -> None:
         """A batch is being stepped (`offset`: its first), or has been."""
@@ -86,21 +72,8 @@ class SteppingMetrics:
 
     def committed(self, decided: Decided, *, took_s: float) -> None:
         """A transaction is durable."""
-        batch = decided.batch
-        steps = len(batch.steps)
-        self.events += steps
-        self._events.inc(steps)
-        self._batch.observe(steps)
+        self._counts.committed(decided.batch, events=len(decided.batch.steps))
         self._commit.observe(took_s)
-        if batch.dead:
-            self._dead.inc(len(batch.dead))
-        if batch.errors:
-            self._errors.inc(batch.errors)
-        for how, count in batch.dispositions.items():
-            self._dispositions.labels(how).inc(count)
-        for kind, count in batch.effects.items():
-            self._effects.labels(kind).inc(count)
-        self._sessions.inc(batch.born)
 
     def rebalanced(self, took_s: float) -> None:
         """Partitions were given out anew."""
@@ -110,13 +83,8 @@ class SteppingMetrics:
         """Faust has committed what was acknowledged."""
         self._offsets.observe(took_s)
 
-    def looked(self, lag: Mapping[int, int]) -> None:
-        """The partitions that are here, and how far behind each is."""
-        for gone in self._sessions_of.keys() - lag.keys():
-            del self._sessions_of[gone]
+    def looked(self, lag: Mapping[int, int], *, sessions: int) -> None:
+        """The partitions that are here, how far behind each is, and what they hold together."""
         self._partitions.set(len(lag))
         self._lag.set(sum(lag.values()))
-
-    def _count(self, partition: int, sessions: int) -> None:
-        self._sessions_of[partition] = sessions
-        self._sessions.set(sum(self._sessions_of.values()))
+        self._sessions.set(sessions)

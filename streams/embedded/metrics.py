@@ -7,8 +7,9 @@ never a session, never a text.
 from collections import Counter as Tally
 from importlib.metadata import PackageNotFoundError, version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from streams.batch_counts import BatchCounts
 from streams.embedded.pipeline import Decided
 
 
@@ -22,25 +23,13 @@ class Metrics:
         self.sessions = 0
         self.dead_letters = 0
         registry = self.registry
-        self._events = Counter("assistant_events", "Events appended and stepped", registry=registry)
-        self._batch = Histogram(
-            "assistant_batch_events",
-            "Events in one commit",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 1_024),
-            registry=registry,
-        )
-        self._dispositions = Counter(
-            "assistant_messages", "Messages by how they ended", ["disposition"], registry=registry
-        )
-        self._effects = Counter("assistant_effects", "Effects by kind", ["kind"], registry=registry)
+        self._counts = BatchCounts(registry)
         self._deliveries = Counter(
             "assistant_deliveries",
             "Deliveries by the state they reached",
             ["state"],
             registry=registry,
         )
-        self._dead = Counter("assistant_dead_letters", "Records set aside", registry=registry)
-        self._errors = Counter("assistant_step_errors", "Steps that failed", registry=registry)
         self._rolled = Counter(
             "assistant_commits_rolled_back", "Commits that failed", registry=registry
         )
@@ -62,22 +51,13 @@ class Metrics:
     def committed(self, decided: Decided) -> None:
         """A batch is durable."""
         batch = decided.batch
-        n = len(decided.appends)
-        self.events += n
-        self._events.inc(n)
-        self._batch.observe(n)
+        events = len(decided.appends)
+        self._counts.committed(batch, events=events)
+        self.events += events
+        self.dead_letters += len(batch.dead)
         if batch.born:
             self.sessions += batch.born
             self._sessions.set(self.sessions)
-        if batch.dead:
-            self.dead_letters += len(batch.dead)
-            self._dead.inc(len(batch.dead))
-        for how, count in batch.dispositions.items():
-            self._dispositions.labels(how).inc(count)
-        for kind, count in batch.effects.items():
-            self._effects.labels(kind).inc(count)
-        if batch.errors:
-            self._errors.inc(batch.errors)
         for state, count in Tally(d.state for d in decided.deliveries.values()).items():
             self._deliveries.labels(state).inc(count)
 

@@ -160,7 +160,7 @@ class Person:
 
     `urls`: servers that are one to a person; a new connection goes to any of them. `heard` is
     called on each welcome, with the time when its socket began to connect. `think_s`: mean time
-    between two things that this one does.
+    between two things that this one does. `begins`: how its messages begin, any of these.
     """
 
     def __init__(
@@ -171,11 +171,13 @@ class Person:
         seed: int,
         heard: Callable[[float], None] = lambda connect_s: None,
         think_s: float = THINK_S,
+        begins: Sequence[str] = WAITS,
     ) -> None:
         self._name = name
         self._urls = urls
         self._heard = heard
         self._think_s = think_s
+        self._begins = begins
         self._chance = random.Random(f"{seed}/{name}")
         self._cookie = ""
         self._count = 0
@@ -311,7 +313,9 @@ class Person:
             await self._hello(self.current, after=0)
         self._count += 1
         key = f"{self._name}-{self._count:06}"
-        said = Said(text=f"{self._chance.choice(WAITS)}this is {key}", said_s=time.monotonic())
+        said = Said(
+            text=f"{self._chance.choice(self._begins)}this is {key}", said_s=time.monotonic()
+        )
         self.current.said[key] = said
         await self._send_message(self.current, key, said)
 

@@ -14,8 +14,9 @@ from engine import codec
 from engine.events import FlowActivated
 from engine.ports import Append
 from streams.egress import Account, Egress
-from streams.embedded.assemble import OUTBOX_CHANNELS, flow_of
 from streams.embedded.pipeline import PARTITION, Pipeline
+from streams.outbox import OUTBOX_CHANNELS
+from streams.parts import flow_of
 
 TOGETHER = 512
 

@@ -20,15 +20,17 @@ from pathlib import Path
 from adapters.kafka.clients import KafkaSettings
 from deploy.kafka.cluster import Cluster, Plan
 from tests.crash.engines import ROOT
-from tests.crash.people import Person
+from tests.crash.people import WAITS, Person
 from tests.faults.crew import Crew, End, Post, Worker
 from tests.faults.network import Network
 from tests.faults.records import Records
+from tests.faults.shim.lab_skill import WORD
 from tests.faults.small_disk import SmallDisk
 
 PREFIX = "lab."
 PARTITIONS = 4
 ROLES = {"ingress": 2, "sessions": 2, "model": 2, "skill": 1, "egress": 1, "clock": 1}
+SKILL = "skill"
 SHIM = Path(__file__).parent / "shim"
 REST_WITHIN_S = 180.0
 LOOK_S = 0.5
@@ -118,7 +120,13 @@ class Lab:
         await self.records.open()
         urls = [worker.url for worker in self.crew.of("ingress")]
         self.people = [
-            Person(f"person{n:02}", urls, seed=self._seed, think_s=self.shape.think_s)
+            Person(
+                f"person{n:02}",
+                urls,
+                seed=self._seed,
+                think_s=self.shape.think_s,
+                begins=WAITS if SKILL not in self.shape.roles else (*WAITS, f"{WORD} "),
+            )
             for n in range(self.shape.people)
         ]
         self._lives = [asyncio.create_task(person.live()) for person in self.people]
@@ -166,7 +174,7 @@ class Lab:
             "AI_ASSISTANT_OPERATORS__TOKEN": "a token that nobody uses, 32 letters or more",
             "AI_ASSISTANT_MODEL__KIND": "scripted",
             "AI_ASSISTANT_MODEL__CALLS_MAX": "64",
-            "AI_ASSISTANT_SKILLS__ENABLED": "[]",
+            "AI_ASSISTANT_SKILLS__ENABLED": '["echo"]' if SKILL in self.shape.roles else "[]",
             "AI_ASSISTANT_SERVER__DRAIN_S": "5",
             **self.shape.env,
         }

@@ -7,7 +7,7 @@ from aiokafka.structs import TopicPartition
 
 from adapters.kafka.clients import admin_of, consumer_of
 from deploy.kafka.broker import Broker
-from streams.faust_app import GROUP
+from streams.partition_worker import GROUP
 from streams.topics import T
 from tests.faults.lab import PARTITIONS, Lab
 
