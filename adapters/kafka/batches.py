@@ -1,6 +1,7 @@
 """Rows as a producer sends them: one batch for each partition, not one future for each record.
 
-That is half the cost. For whoever has many rows at once: transactions, and copies.
+That is half the cost. For whoever has many rows at once: transactions, and copies. And
+`append_rows`, for whoever has a few and no producer.
 """
 
 import asyncio
@@ -10,27 +11,60 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
-from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.clients import KafkaSettings, begun, ended, producer_of, told
 from adapters.kafka.partitions import partition_of
 from adapters.kafka.records import Row
 from engine.errors import InvalidRecord
 
 
-class Sent(NamedTuple):
-    """A batch that is on its way. `place`: where its first record stands, once it is durable."""
+class Written(NamedTuple):
+    """A batch that stands in the log. `offset`: of its first record."""
 
+    partition: int
+    records: int
+    offset: int
+
+
+class _Sent(NamedTuple):
     partition: int
     records: int
     place: "asyncio.Future[Any]"
 
 
-async def send_batches(
+async def write_rows(
     producer: AIOKafkaProducer, rows: Sequence[Row], *, settings: KafkaSettings
-) -> list[Sent]:
-    """Send these; of each partition in order. Raises InvalidRecord where one is too large."""
+) -> list[Written]:
+    """Send these, of each partition in order; durable on return.
+
+    Raises InvalidRecord where one is too large, and what aiokafka does, if any failed.
+    """
+    sent = await _sent(producer, rows, settings)
+    if sent:
+        # All of them, so that of several that fail each is heard.
+        await asyncio.wait([one.place for one in sent])
+    return [Written(p, records, place.result().offset) for p, records, place in sent]
+
+
+async def append_rows(settings: KafkaSettings, rows: Sequence[Row], *, what: str) -> None:
+    """Append a few, once, with a producer of its own; durable on return.
+
+    Raises Unavailable, Refused, InvalidRecord.
+    """
+    producer = producer_of(settings)
+    await begun(producer, settings, what=what)
+    try:
+        with told(what):
+            await write_rows(producer, rows, settings=settings)
+    finally:
+        await ended(producer)
+
+
+async def _sent(
+    producer: AIOKafkaProducer, rows: Sequence[Row], settings: KafkaSettings
+) -> list[_Sent]:
     now_ms = time.time_ns() // 1_000_000
     batches: dict[tuple[str, int], Any] = {}
-    sent: list[Sent] = []
+    sent: list[_Sent] = []
     for row in rows:
         topic = settings.named(row.topic)
         partition = row.partition
@@ -49,17 +83,9 @@ async def send_batches(
     return sent
 
 
-async def durable(sent: Sequence[Sent]) -> list[int]:
-    """Wait for all of these; the first offset of each. Raises what aiokafka does, if any failed."""
-    if sent:
-        # All of them, so that of several that fail each is heard.
-        await asyncio.wait([one.place for one in sent])
-    return [one.place.result().offset for one in sent]
-
-
-async def _send(producer: AIOKafkaProducer, batch: Any, topic: str, *, partition: int) -> Sent:
+async def _send(producer: AIOKafkaProducer, batch: Any, topic: str, *, partition: int) -> _Sent:
     records = batch.record_count()
-    return Sent(partition, records, await producer.send_batch(batch, topic, partition=partition))
+    return _Sent(partition, records, await producer.send_batch(batch, topic, partition=partition))
 
 
 def _added(batch: Any, row: Row, now_ms: int) -> bool:

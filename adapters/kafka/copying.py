@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
-from adapters.kafka.batches import durable, send_batches
+from adapters.kafka.batches import write_rows
 from adapters.kafka.clients import KafkaSettings, begun, consumer_of, ended, producer_of, told
 from adapters.kafka.records import Row
 from engine.errors import Refused
@@ -42,9 +42,8 @@ class Copier:
         """
         assert self._producer is not None, "start it first"
         with told(f"copy to {self._topic}"):
-            sent = await send_batches(self._producer, rows, settings=self._settings)
-            offsets = await durable(sent)
-        for (partition, records, _), offset in zip(sent, offsets, strict=True):
+            batches = await write_rows(self._producer, rows, settings=self._settings)
+        for partition, records, offset in batches:
             if offset != at[partition]:
                 raise Refused(
                     f"{self._topic}:{partition}: somebody else writes there: offset "
@@ -60,11 +59,11 @@ async def commit_offsets(
     consumer = consumer_of(settings, group=group)
     name = settings.named(topic)
     what = f"say where {group} begins"
-    with told(what):
-        try:
-            await begun(consumer, settings, what=what)
+    await begun(consumer, settings, what=what)
+    try:
+        with told(what):
             places = {TopicPartition(name, p): offset for p, offset in offsets.items()}
             consumer.assign(list(places))
             await consumer.commit(places)
-        finally:
-            await consumer.stop()
+    finally:
+        await consumer.stop()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from adapters.kafka.batches import durable, send_batches
+from adapters.kafka.batches import write_rows
 from adapters.kafka.clients import KafkaSettings, begun, ended, producer_of, told
 from adapters.kafka.records import Row
 from engine.errors import Conflict, Unavailable
@@ -55,8 +55,7 @@ class Transactions:
         with told(f"write as {self._id}"):
             try:
                 async with producer.transaction():
-                    sent = await send_batches(producer, rows, settings=self._settings)
-                    await durable(sent)
+                    await write_rows(producer, rows, settings=self._settings)
             except KafkaError:
                 # Its own futures say the same: nobody asks them, and asyncio would complain.
                 waiter = producer._txn_manager.wait_for_transaction_end()

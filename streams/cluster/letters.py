@@ -6,7 +6,8 @@ its number, and where it stands.
 
 from contextlib import aclosing
 
-from adapters.kafka.clients import KafkaSettings, producer_of, told
+from adapters.kafka.batches import append_rows
+from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.reading import read_partition
 from engine.errors import InvalidRecord, Refused
 from engine.ports import DeadLetter
@@ -51,20 +52,9 @@ class Letters:
         raise Refused(f"there is no dead letter {number!r}: `dead-letters list` shows them")
 
     async def put(self, letter: DeadLetter) -> None:
-        """Write a letter over what was there under its number. Raises Unavailable."""
-        row = letter_row(letter)
-        producer = producer_of(self._settings)
-        with told("mark a dead letter"):
-            try:
-                await producer.start()
-                await producer.send_and_wait(
-                    self._settings.named(row.topic),
-                    value=row.value,
-                    key=row.key,
-                    partition=PARTITION,
-                )
-            finally:
-                await producer.stop()
+        """Write a letter over what was there under its number. Raises Unavailable, Refused."""
+        row = letter_row(letter)._replace(partition=PARTITION)
+        await append_rows(self._settings, [row], what="mark a dead letter")
 
 
 def _letter(record: Fetched, number: str) -> DeadLetter:
