@@ -10,8 +10,8 @@ from collections.abc import Coroutine
 from typing import Any, NamedTuple, TypeVar
 
 from adapters.kafka.clients import KafkaSettings
-from adapters.kafka.looking import Looker
 from adapters.kafka.partitions import partition_of
+from adapters.kafka.reading import Looker
 from adapters.kafka.records import Fetched
 from console.cluster_scan import SCANNED_MAX, Scan
 from engine import codec

@@ -7,7 +7,7 @@ was not looked at is told.
 
 from collections.abc import Callable, Sequence
 
-from adapters.kafka.looking import Keep, Looker
+from adapters.kafka.reading import Keep, Looker
 from adapters.kafka.records import Fetched
 
 WINDOW = 10_000

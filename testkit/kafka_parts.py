@@ -20,8 +20,8 @@ from adapters.kafka.admin import Wanted, create_topics
 from adapters.kafka.appender import Appender, Place
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.ledger import Ledger
-from adapters.kafka.reading import Tail
 from adapters.kafka.records import Fetched, Row
+from adapters.kafka.tail import Tail
 from adapters.kafka.work import InHand, WorkQueue
 from engine.effects import IntentRequest, ModelRequest, RunnerRequest, SkillRequest
 from engine.errors import Unavailable

@@ -1,6 +1,6 @@
 """Following topics from where a reader was: its own offsets, kept with what it made of the records.
 
-Beside `reading`, which begins at a time or now. For readers that are no group: each of them reads
+Beside `tail`, which begins at a time or now. For readers that are no group: each of them reads
 every partition, and nothing is committed to the brokers.
 """
 

@@ -1,15 +1,96 @@
-"""Reading without a group: a partition from start to end, or what comes from now on."""
+"""Reading ranges of partitions once, without a group; nothing is committed anywhere.
+
+A `Looker` reads several, for the commands that a person waits for; `read_partition` one, to its
+end. Beside `tail` and `continued`, which follow.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
+from types import TracebackType
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from adapters.kafka.clients import KafkaSettings, begun, consumer_of, fetched, told
+from adapters.kafka.clients import STOP_WITHIN_S, KafkaSettings, begun, consumer_of, fetched, told
 from adapters.kafka.records import Fetched
 
-POLL_MS = 500
+WAIT_MS = 10
+"""At a partition's end there is often nothing but the mark of a transaction: no record comes."""
+Keep = Callable[[Fetched], bool]
+
+
+class Looker:
+    """Committed records only. Use it as a context manager. Raises Unavailable, Refused."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._consumer: AIOKafkaConsumer = None
+
+    async def __aenter__(self) -> "Looker":
+        self._consumer = consumer_of(self._settings, wait_ms=WAIT_MS)
+        await begun(self._consumer, self._settings, what="read topics")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Right after it was given another partition aiokafka does not hear that it is to stop: the
+        # time-out says it again.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await self._consumer.stop()
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset, and the one after the last committed record."""
+        at = TopicPartition(self._settings.named(topic), partition)
+        with told(f"look at {topic}:{partition}"):
+            begins = await self._consumer.beginning_offsets([at])
+            ends = await self._consumer.end_offsets([at])
+        return begins[at], ends[at]
+
+    async def is_empty(self, topic: str, partition: int) -> bool:
+        """Whether nothing is committed there: aborted transactions use offsets up, too."""
+        begin, end = await self.bounds(topic, partition)
+        async with aclosing(self.batches(topic, partition, start=begin, end=end)) as batches:
+            async for _ in batches:
+                return False
+        return True
+
+    async def offset_at(self, topic: str, partition: int, *, at_ms: int) -> int | None:
+        """The first offset whose time is not before `at_ms`; None where there is none."""
+        at = TopicPartition(self._settings.named(topic), partition)
+        with told(f"look at {topic}:{partition}"):
+            found = (await self._consumer.offsets_for_times({at: at_ms}))[at]
+        return None if found is None else int(found.offset)
+
+    async def batches(
+        self, topic: str, partition: int, *, start: int, end: int
+    ) -> AsyncGenerator[list[Fetched], None]:
+        """The records from `start` to before `end`, in order."""
+        if start >= end:
+            return
+        at = TopicPartition(self._settings.named(topic), partition)
+        with told(f"read {topic}:{partition}"):
+            self._consumer.assign([at])
+            self._consumer.seek(at, start)
+            # The position goes past what is no record, such as the ends of transactions.
+            while await self._consumer.position(at) < end:
+                records = (await self._consumer.getmany(at, timeout_ms=WAIT_MS)).get(at, [])
+                if batch := [r for r in fetched(self._settings, records) if r.offset < end]:
+                    yield batch
+
+    async def between(
+        self, topic: str, partition: int, *, start: int, end: int, keep: Keep
+    ) -> list[Fetched]:
+        """The records from `start` to before `end` that are to be kept, in order."""
+        found: list[Fetched] = []
+        async for batch in self.batches(topic, partition, start=start, end=end):
+            found += filter(keep, batch)
+        return found
 
 
 async def read_partition(
@@ -19,102 +100,9 @@ async def read_partition(
 
     Whatever is still in an open transaction ends it: fence its writer first, so that none is.
     """
-    at = TopicPartition(settings.named(topic), partition)
-    consumer = consumer_of(settings)
-    with told(f"read {topic}:{partition}"):
-        try:
-            await begun(consumer, settings, what=f"read {topic}:{partition}")
-            consumer.assign([at])
-            end = (await consumer.end_offsets([at]))[at]
-            if start is None:
-                await consumer.seek_to_beginning(at)
-            else:
-                consumer.seek(at, start)
-            # The position goes past what is no record, such as the ends of transactions.
-            while await consumer.position(at) < end:
-                records = (await consumer.getmany(at, timeout_ms=POLL_MS)).get(at, [])
-                if batch := [r for r in fetched(settings, records) if r.offset < end]:
-                    yield batch
-        finally:
-            await consumer.stop()
-
-
-class Tail:
-    """Follows partitions of one topic, without a group; nothing is ever committed.
-
-    Either all of them from its start on (`everything`), or those that `follow` names.
-    """
-
-    def __init__(
-        self,
-        settings: KafkaSettings,
-        topic: str,
-        *,
-        committed: bool = True,
-        everything: bool = False,
-    ) -> None:
-        self._settings = settings
-        self._topic = topic
-        self._name = settings.named(topic)
-        self._committed = committed
-        self._everything = everything
-        self._consumer: AIOKafkaConsumer | None = None
-
-    async def start(self) -> None:
-        """Connect. Raises Unavailable; then it may be tried again."""
-        consumer = consumer_of(self._settings, committed=self._committed, from_start=False)
-        with told(f"follow {self._topic}"):
-            try:
-                if self._everything:
-                    consumer.subscribe([self._name])
-                await begun(consumer, self._settings, what=f"follow {self._topic}")
-                if self._everything:  # from now on, not from the first fetch on
-                    await consumer.seek_to_end()
-            except BaseException:
-                await consumer.stop()
-                raise
-        self._consumer = consumer
-
-    async def stop(self) -> None:
-        """Let go."""
-        if self._consumer is not None:
-            await self._consumer.stop()
-
-    async def follow(self, since_ms: Mapping[int, int | None]) -> None:
-        """These partitions and no others: each since then (None: from now on).
-
-        One that is followed already goes on where it was.
-        """
-        consumer = self._started
-        with told(f"follow {self._topic}"):
-            old = {at.partition: await consumer.position(at) for at in consumer.assignment()}
-            wanted = {p: TopicPartition(self._name, p) for p in since_ms}
-            if not wanted:
-                consumer.unsubscribe()
-                return
-            consumer.assign(list(wanted.values()))
-            new = {p: at for p, at in wanted.items() if p not in old}
-            asked = {at: ms for p, at in new.items() if (ms := since_ms[p]) is not None}
-            found = await consumer.offsets_for_times(asked) if asked else {}
-            ends = await consumer.end_offsets(list(new.values())) if new else {}
-            for p, at in wanted.items():
-                place = found.get(at)
-                if p in old:
-                    consumer.seek(at, old[p])
-                else:
-                    consumer.seek(at, ends[at] if place is None else place.offset)
-
-    async def fetch(self, *, within_ms: int) -> list[Fetched]:
-        """What has come, at once if anything has."""
-        consumer = self._started
-        if not consumer.assignment():
-            await asyncio.sleep(within_ms / 1_000)
-            return []
-        with told(f"follow {self._topic}"):
-            found = await consumer.getmany(timeout_ms=within_ms)
-        return [r for records in found.values() for r in fetched(self._settings, records)]
-
-    @property
-    def _started(self) -> AIOKafkaConsumer:
-        assert self._consumer is not None, "start it first"
-        return self._consumer
+    async with Looker(settings) as looker:
+        begin, end = await looker.bounds(topic, partition)
+        first = begin if start is None else start
+        async with aclosing(looker.batches(topic, partition, start=first, end=end)) as batches:
+            async for batch in batches:
+                yield batch

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from adapters.kafka.clients import KafkaSettings, producer_of
-from adapters.kafka.reading import Tail
 from adapters.kafka.records import Fetched
+from adapters.kafka.tail import Tail
 from bench.kafka.meter import GroupMeter, Spent
 
 FETCH_MS = 100

@@ -4,12 +4,13 @@ Called by `ai-assistant topics create`, for the first, and by `flow activate`. A
 after a death in the middle, writes only where it is still missing.
 """
 
-from contextlib import aclosing
 from typing import NamedTuple
 
 from adapters.kafka.appender import Appender
-from adapters.kafka.clients import KafkaSettings, producer_of, told
-from adapters.kafka.reading import read_partition
+from adapters.kafka.batches import append_rows
+from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.reading import Looker, read_partition
+from adapters.kafka.records import Row
 from engine import codec
 from engine.errors import InvalidRecord, Refused, Unavailable
 from engine.events import Event, FlowActivated
@@ -34,7 +35,8 @@ async def first(
     settings: KafkaSettings, flow: Flow, *, config: bytes, partitions: int
 ) -> list[int]:
     """Write the first control record of each partition that has no record; which those were."""
-    empty = [p for p in range(partitions) if await _is_empty(settings, p)]
+    async with Looker(settings) as looker:
+        empty = [p for p in range(partitions) if await looker.is_empty(T.EVENTS, p)]
     await _write(settings, flow, config=config, partitions=empty)
     return empty
 
@@ -76,13 +78,6 @@ async def newest(settings: KafkaSettings, partition: int) -> Active:
     return Active(partition, body)
 
 
-async def _is_empty(settings: KafkaSettings, partition: int) -> bool:
-    async with aclosing(read_partition(settings, T.EVENTS, partition=partition)) as batches:
-        async for _ in batches:
-            return False
-    return True
-
-
 def _is_other_code(active: FlowActivated, flow: Flow, config: bytes) -> bool:
     ref = active.flow
     same = (ref.name, ref.version) == (flow.ref.name, flow.ref.version)
@@ -94,20 +89,9 @@ async def _write(
 ) -> None:
     if not partitions:
         return
-    event = await _event(settings, flow, config)
-    producer = producer_of(settings)
-    with told("activate the flow"):
-        try:
-            await producer.start()
-            for partition in partitions:
-                await producer.send_and_wait(
-                    settings.named(T.EVENTS),
-                    value=codec.encode(event),
-                    key=CONTROL,
-                    partition=partition,
-                )
-        finally:
-            await producer.stop()
+    control = codec.encode(await _event(settings, flow, config))
+    rows = [Row(T.EVENTS, CONTROL, control, partition=partition) for partition in partitions]
+    await append_rows(settings, rows, what="activate the flow")
 
 
 async def _event(settings: KafkaSettings, flow: Flow, config: bytes) -> Event:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from adapters.kafka.clients import KafkaSettings
-from adapters.kafka.reading import Tail
+from adapters.kafka.tail import Tail
 from engine.errors import InvalidRecord, Unavailable
 from engine.ids import session_of
 from engine.ports import Frame

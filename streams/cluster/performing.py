@@ -15,7 +15,7 @@ from typing import NamedTuple
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.newest import NewestSender
-from adapters.kafka.reading import Tail
+from adapters.kafka.tail import Tail
 from adapters.kafka.work import WorkQueue
 from engine.crash_points import CrashPoint
 from engine.effects import RunnerRequest

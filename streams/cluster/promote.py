@@ -9,7 +9,6 @@ nothing is there twice, and nobody works on half of it.
 
 import logging
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,9 +16,8 @@ from msgspec.structs import replace
 
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.copying import Copier, commit_offsets
-from adapters.kafka.looking import Looker
 from adapters.kafka.partitions import partition_of
-from adapters.kafka.reading import read_partition
+from adapters.kafka.reading import Looker
 from adapters.kafka.records import Fetched
 from adapters.kafka.transactions import Transactions
 from adapters.logs.sqlite_export import Exported, SqliteExport
@@ -98,7 +96,10 @@ async def survey(job: Job) -> bool:
     Raises as `promote`.
     """
     applied(job.source)
-    return await _begun(job) is not None
+    begun = await _begun(job)
+    if begun is None:
+        await _bases(job)
+    return begun is not None
 
 
 async def promote(job: Job) -> Promoted:
@@ -150,10 +151,9 @@ def applied(source: SqliteExport) -> tuple[LogRecord, Flow]:
 
 
 async def _begun(job: Job) -> Promotion | None:
-    """What an earlier run of the same copy wrote. Raises Refused where something else is there."""
+    """What an earlier run of the same copy wrote. Raises Refused where it was another copy."""
     last = await last_promotion(job.kafka)
     if last is None:
-        await _bases(job)
         return None
     if last.source != job.source.identity():
         raise Refused(
@@ -170,8 +170,7 @@ async def _bases(job: Job) -> tuple[int, ...]:
     async with Looker(job.kafka) as looker:
         for topic in EMPTY:
             for partition in range(1 if BY_NAME[topic].width == "one" else job.partitions):
-                _, end = await looker.bounds(topic, partition)
-                if end and await _has_records(job, topic, partition):
+                if not await looker.is_empty(topic, partition):
                     raise Refused(f"{topic}:{partition} holds records already: {ANOTHER}")
         for partition in range(job.partitions):
             begin, end = await looker.bounds(T.EVENTS, partition)
@@ -186,16 +185,8 @@ async def _bases(job: Job) -> tuple[int, ...]:
     return tuple(bases)
 
 
-async def _has_records(job: Job, topic: T, partition: int) -> bool:
-    """Offsets may be used up by transactions that came to nothing."""
-    async with aclosing(read_partition(job.kafka, topic, partition=partition)) as batches:
-        async for _ in batches:
-            return True
-    return False
-
-
 async def _begin(job: Job, transactions: Transactions) -> Promotion:
-    """Say in every partition that a copy has begun."""
+    """Say in every partition that a copy has begun. Raises as `_bases`."""
     mark = Promotion(
         source=job.source.identity(), state="begun", bases=await _bases(job), phase=PHASES[0]
     )

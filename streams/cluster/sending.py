@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
-from adapters.kafka.reading import Tail
+from adapters.kafka.tail import Tail
 from adapters.kafka.work import WorkQueue
 from engine.crash_points import CrashPoint
 from engine.errors import InvalidRecord, Unavailable, trace_of

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.ledger import Ledger
-from adapters.kafka.reading import Tail
+from adapters.kafka.tail import Tail
 from engine.events import FlowActivated
 from engine.flow import Flow
 from streams.cluster.last_shown import BACK_MS, LastShown

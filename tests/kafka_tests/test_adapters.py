@@ -9,8 +9,9 @@ from adapters.kafka.admin import create_topics, describe_topics
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.newest import NewestSender
-from adapters.kafka.reading import Tail, read_partition
+from adapters.kafka.reading import read_partition
 from adapters.kafka.records import Fetched, Row
+from adapters.kafka.tail import Tail
 from adapters.kafka.transactions import Transactions
 from adapters.kafka.work import WorkQueue
 from deploy.kafka.cluster import Cluster
