@@ -10,9 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from adapters.kafka.records import Fetched as Fetched
-from adapters.kafka.records import Headers as Headers
-from adapters.kafka.records import Row as Row
+from adapters.kafka.records import Fetched, Headers, Row
 from engine import codec
 from engine.effects import Effect, IntentRequest, ModelRequest, RunnerRequest, SkillRequest
 from engine.errors import InvalidRecord

@@ -11,12 +11,13 @@ from contextlib import suppress
 from typing import Any
 
 from adapters.kafka.clients import KafkaSettings, begun, consumer_of, fetched, told
+from adapters.kafka.records import Fetched, Headers
 from engine import codec
 from engine.errors import InvalidRecord
 from engine.ports import DeadLetter, Delivery, Line, LogRecord, StepRow
 from streams import wire
 from streams.topics import T
-from streams.wire import Attempt, Fetched, Kept
+from streams.wire import Attempt, Kept
 
 FETCH_MS = 200
 SHOWN_WITHIN_S = 30.0
@@ -117,7 +118,7 @@ class KafkaLog:
             case _:
                 pass
 
-    def _take_row(self, key: bytes, value: bytes, headers: wire.Headers) -> None:
+    def _take_row(self, key: bytes, value: bytes, headers: Headers) -> None:
         if key == wire.WATERMARK:
             self._watermark = wire.watermark_of(value).offset
         elif key == wire.ATTEMPT:

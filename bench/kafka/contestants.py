@@ -10,6 +10,7 @@ from pathlib import Path
 
 from adapters.kafka.admin import Wanted, create_topics
 from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.records import Fetched
 from bench.kafka.driver import Route
 from bench.kafka.processes import ROOT, Process, ProcessFailed, running, said_by
 from bench.load import LOCAL, fresh, text
@@ -17,7 +18,6 @@ from engine import codec
 from engine.events import Address, Event, MessageReceived
 from engine.ids import message_event_id
 from streams.topics import T
-from streams.wire import Fetched
 
 PARTITIONS = 4
 SAID = text(0).partition("#")[0].encode()

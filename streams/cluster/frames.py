@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.records import Fetched
 from adapters.kafka.tail import Tail
 from engine.errors import InvalidRecord, Unavailable
 from engine.ids import session_of
@@ -22,7 +23,7 @@ from engine.ports import Frame
 from streams.cluster.read_model import News, ReadModel
 from streams.open_replies import OpenReplies
 from streams.topics import T
-from streams.wire import Fetched, frame_of, frame_order
+from streams.wire import frame_of, frame_order
 
 log = logging.getLogger(__name__)
 

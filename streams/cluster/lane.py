@@ -18,6 +18,7 @@ from typing import NamedTuple
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.reading import read_partition
+from adapters.kafka.records import Fetched, Row
 from adapters.kafka.transactions import Transactions
 from engine.crash_points import CrashPoint
 from engine.errors import Conflict, InvalidRecord, Unavailable
@@ -28,7 +29,6 @@ from streams.cluster.role import RETRY_S
 from streams.egress import Account, Called, Egress
 from streams.embedded.channels import Calls, Pump
 from streams.topics import HOUR_MS, T
-from streams.wire import Fetched, Row
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,11 @@ from contextlib import aclosing
 from adapters.kafka.batches import append_rows
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.reading import read_partition
+from adapters.kafka.records import Fetched
 from engine.errors import InvalidRecord, Refused
 from engine.ports import DeadLetter
 from streams.topics import T
-from streams.wire import Fetched, letter_row, letters_of
+from streams.wire import letter_row, letters_of
 
 PARTITION = 0
 """The topic has one."""

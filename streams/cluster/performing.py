@@ -15,6 +15,7 @@ from typing import NamedTuple
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.newest import NewestSender
+from adapters.kafka.records import Fetched
 from adapters.kafka.tail import Tail
 from adapters.kafka.work import WorkQueue
 from engine.crash_points import CrashPoint
@@ -28,7 +29,6 @@ from streams.cluster.role import RETRY_S, Role
 from streams.embedded.performers import Performers
 from streams.ingress import Taken
 from streams.topics import T
-from streams.wire import Fetched
 
 log = logging.getLogger(__name__)
 

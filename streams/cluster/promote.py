@@ -18,7 +18,7 @@ from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.copying import Copier, commit_offsets
 from adapters.kafka.partitions import partition_of
 from adapters.kafka.reading import Looker
-from adapters.kafka.records import Fetched
+from adapters.kafka.records import Fetched, Row
 from adapters.kafka.transactions import Transactions
 from adapters.logs.sqlite_export import Exported, SqliteExport
 from engine import codec
@@ -40,7 +40,7 @@ from streams.outbox import OUTBOX_CHANNELS
 from streams.partition_worker import GROUP
 from streams.parts import flow_of
 from streams.topics import BY_NAME, T
-from streams.wire import REQUEST_TOPICS, Promotion, Row
+from streams.wire import REQUEST_TOPICS, Promotion
 
 log = logging.getLogger(__name__)
 

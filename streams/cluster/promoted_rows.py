@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from adapters.kafka.partitions import partition_of
+from adapters.kafka.records import Row
 from adapters.logs.sqlite_export import Exported, ExportedSession
 from engine import codec
 from engine.effects import RunnerRequest
@@ -23,7 +24,7 @@ from streams.cluster.lane import ORDER
 from streams.embedded.pipeline import line_of
 from streams.outbox import view_of
 from streams.sessions import first_due
-from streams.wire import Kept, Row
+from streams.wire import Kept
 
 OPEN = ("queued", "sending")
 

@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from adapters.kafka.records import Fetched
 from engine.errors import InvalidRecord, Refused, Unavailable
 from engine.ports import Line
 from streams.host_state import HandedOver
 from streams.topics import BY_NAME, HOUR_MS, T
-from streams.wire import Fetched, Said, View, shown_of
+from streams.wire import Said, View, shown_of
 
 log = logging.getLogger(__name__)
 

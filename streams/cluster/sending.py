@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.records import Fetched
 from adapters.kafka.tail import Tail
 from adapters.kafka.work import WorkQueue
 from engine.crash_points import CrashPoint
@@ -23,7 +24,6 @@ from streams.cluster.lane import Accounts, Lane, Outside
 from streams.cluster.metrics import Metrics
 from streams.cluster.role import RETRY_S, Role
 from streams.topics import T
-from streams.wire import Fetched
 
 log = logging.getLogger(__name__)
 

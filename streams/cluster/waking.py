@@ -11,6 +11,7 @@ from collections import deque
 
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.records import Fetched
 from adapters.kafka.work import WorkQueue
 from engine.ports import Append
 from streams import wire
@@ -18,7 +19,6 @@ from streams.clock import Deadlines
 from streams.cluster.metrics import Metrics
 from streams.cluster.role import Role
 from streams.topics import T
-from streams.wire import Fetched
 
 ROWS_MAX = 10_000
 """Read in one turn."""

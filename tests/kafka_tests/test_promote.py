@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.copying import Copier
 from adapters.kafka.partitions import partition_of
-from adapters.kafka.records import Fetched
+from adapters.kafka.records import Fetched, Row
 from adapters.logs.sqlite import SqliteLog
 from console.commands import assistant
 from deploy.kafka.cluster import Cluster
@@ -32,7 +32,7 @@ from streams import wire
 from streams.embedded import LOG_FILE, data_dir
 from streams.sessions import activation, first_due
 from streams.topics import TOPICS, T
-from streams.wire import Promotion, Row
+from streams.wire import Promotion
 from tests.host_tests.folding import folds
 from tests.kafka_tests import embedded_logs, processes
 from tests.kafka_tests.installation import PARTITIONS, appending, everything, installed, written
