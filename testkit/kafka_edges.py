@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry
 from adapters.kafka.records import Fetched
 from streams.cluster.gateway import ClusterGateway, GatewayParts, _Open
 from streams.cluster.gateway_metrics import GatewayMetrics
+from streams.cluster.last_shown import BACK_MS
 from streams.cluster.metrics import Metrics
 from streams.cluster.read_model import ReadModel
-from streams.cluster.sending import FRAMES_BACK_MS, Sending
+from streams.cluster.sending import Sending
 from streams.cluster.waking import Waking
 from streams.topics import T
 from testkit.kafka_parts import Fed
@@ -43,7 +44,7 @@ class EgressProcess(Process):
         self.role._outside = self.role._outside._replace(jitter=around.rng.random)
         self.role.at = self._at
         self.role._queue = self._work = around.assigned(self.role._queue)
-        since_ms = around.time.now_ms - FRAMES_BACK_MS
+        since_ms = around.time.now_ms - BACK_MS
         before = [record for at_ms, record in around.frames if at_ms >= since_ms]
         self._frames = Fed(around.settings, T.FRAMES, before=before)
         self.role._frames = self._frames

@@ -54,26 +54,26 @@ class Tail:
     async def follow(self, since_ms: Mapping[int, int | None]) -> None:
         """These partitions and no others: each since then (None: from now on).
 
-        One that is followed already goes on where it was.
+        One that is followed already goes on where it was. Raises Unavailable; nothing is changed
+        then.
         """
         consumer = self._started
+        wanted = {TopicPartition(self._name, p): ms for p, ms in since_ms.items()}
+        if wanted.keys() == consumer.assignment():
+            return
+        if not wanted:
+            consumer.unsubscribe()
+            return
         with told(f"follow {self._topic}"):
-            old = {at.partition: await consumer.position(at) for at in consumer.assignment()}
-            wanted = {p: TopicPartition(self._name, p) for p in since_ms}
-            if not wanted:
-                consumer.unsubscribe()
-                return
-            consumer.assign(list(wanted.values()))
-            new = {p: at for p, at in wanted.items() if p not in old}
-            asked = {at: ms for p, at in new.items() if (ms := since_ms[p]) is not None}
+            places = {at: await consumer.position(at) for at in consumer.assignment()}
+            new = [at for at in wanted if at not in places]
+            asked = {at: ms for at in new if (ms := wanted[at]) is not None}
             found = await consumer.offsets_for_times(asked) if asked else {}
-            ends = await consumer.end_offsets(list(new.values())) if new else {}
-            for p, at in wanted.items():
-                place = found.get(at)
-                if p in old:
-                    consumer.seek(at, old[p])
-                else:
-                    consumer.seek(at, ends[at] if place is None else place.offset)
+            ends = await consumer.end_offsets(new) if new else {}
+            places |= ends | {at: place.offset for at, place in found.items() if place is not None}
+            consumer.assign(list(wanted))
+            for at in wanted:
+                consumer.seek(at, places[at])
 
     async def fetch(self, *, within_ms: int) -> list[Fetched]:
         """What has come, at once if anything has."""

@@ -21,6 +21,7 @@ from engine.errors import InvalidRecord, Unavailable, trace_of
 from engine.ports import Channel
 from streams import wire
 from streams.cluster.lane import Accounts, Lane, Outside
+from streams.cluster.last_shown import BACK_MS
 from streams.cluster.metrics import Metrics
 from streams.cluster.role import RETRY_S, Role
 from streams.topics import T
@@ -31,8 +32,6 @@ IN_HAND_MAX = 4_096
 """Orders read and not durable yet."""
 FETCH_MS = 500
 FRAMES_MS = 100
-FRAMES_BACK_MS = 120_000
-"""What a new owner reads of the frames: a reply that streams now may have begun so long ago."""
 SWEEP_EVERY_S = 6 * 3_600.0
 LEAVE_WITHIN_S = 10.0
 """Before a partition goes to others, calls that are made may end; platforms answer in seconds."""
@@ -163,14 +162,11 @@ class Sending(Role):
     # ---- frames -------------------------------------------------------------------------------
 
     async def _show(self) -> None:
-        followed: frozenset[int] = frozenset()
         while True:
             try:
                 lanes = {p: lane for p, (lane, _) in self._lanes.items() if lane.recovered}
-                if followed != lanes.keys():
-                    since_ms = self._appender.now_ms() - FRAMES_BACK_MS
-                    await self._frames.follow(dict.fromkeys(lanes, since_ms))
-                    followed = frozenset(lanes)
+                since_ms = self._appender.now_ms() - BACK_MS
+                await self._frames.follow(dict.fromkeys(lanes, since_ms))
                 self._show_newest(lanes, await self._frames.fetch(within_ms=FRAMES_MS))
             except Unavailable as error:
                 log.warning("no frames just now: %s", error)

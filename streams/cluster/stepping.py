@@ -62,7 +62,6 @@ class Stepping(Role):
         )
         self._shown = LastShown()
         self._frames = Tail(kafka, T.FRAMES, committed=False)
-        self._follows: frozenset[int] = frozenset()
         self._beside: asyncio.Task[None] | None = None
         self._alone = asyncio.Lock()
 
@@ -128,11 +127,8 @@ class Stepping(Role):
         await self._until_there(self._frames.start)
         while True:
             try:
-                owned = frozenset(self._members.workers)
-                if owned != self._follows:
-                    since_ms = wall_ms() - BACK_MS
-                    await self._frames.follow(dict.fromkeys(owned, since_ms))
-                    self._follows = owned
+                owned = self._members.workers
+                await self._frames.follow(dict.fromkeys(owned, wall_ms() - BACK_MS))
                 self._shown.take(await self._frames.fetch(within_ms=LOOK_MS))
             except Exception as error:  # a broker that is away, mostly
                 log.debug("frames cannot be read just now: %s", type(error).__name__)
