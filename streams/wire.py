@@ -5,7 +5,7 @@ runners, egress, clock and gateways read it. Pure: bytes in, records out. Values
 that a person with a console consumer can read; times of the host's are headers, never in a value.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -282,6 +282,29 @@ def frame_order(headers: Headers) -> tuple[str, tuple[int, int]]:
         return named["reply"].decode(), (int(attempt), int(n))
     except (KeyError, ValueError):
         raise InvalidRecord("frame without its reply or its place in it") from None
+
+
+class NewestFrames(NamedTuple):
+    """`of`: each reply's newest. `unreadable`: how many records do not say whose they are."""
+
+    of: dict[str, Fetched]
+    unreadable: int
+
+
+def newest_frames(records: Iterable[Fetched], *, ours: Callable[[str], bool]) -> NewestFrames:
+    """Of each reply that is ours the newest frame: what is older was never seen."""
+    newest: dict[str, tuple[tuple[int, int], Fetched]] = {}
+    unreadable = 0
+    for record in records:
+        try:
+            reply_id, order = frame_order(record.headers)
+        except InvalidRecord:
+            unreadable += 1
+            continue
+        known = newest.get(reply_id)
+        if ours(reply_id) and (known is None or known[0] < order):
+            newest[reply_id] = (order, record)
+    return NewestFrames({reply: record for reply, (_, record) in newest.items()}, unreadable)
 
 
 def delivery_row(delivery: Delivery, *, partition: int) -> Row:

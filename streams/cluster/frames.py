@@ -23,7 +23,7 @@ from engine.ports import Frame
 from streams.cluster.read_model import News, ReadModel
 from streams.open_replies import OpenReplies
 from streams.topics import T
-from streams.wire import frame_of, frame_order
+from streams.wire import frame_of, newest_frames
 
 log = logging.getLogger(__name__)
 
@@ -83,19 +83,9 @@ class Frames:
 
     def take(self, records: Sequence[Fetched]) -> None:
         """Show what is new and still open; of each reply the newest in the batch."""
-        newest: dict[str, tuple[tuple[int, int], Fetched]] = {}
-        for record in records:
-            try:
-                reply_id, order = frame_order(record.headers)
-            except InvalidRecord:
-                self.dropped += 1
-                continue
-            if not reply_id.startswith(self._prefix):
-                continue
-            known = newest.get(reply_id)
-            if known is None or order > known[0]:
-                newest[reply_id] = (order, record)
-        for reply_id, (_, record) in newest.items():
+        newest = newest_frames(records, ours=lambda reply: reply.startswith(self._prefix))
+        self.dropped += newest.unreadable
+        for reply_id, record in newest.of.items():
             self._take(reply_id, record)
 
     def _take(self, reply_id: str, record: Fetched) -> None:

@@ -176,16 +176,10 @@ class Sending(Role):
                 await asyncio.sleep(RETRY_S)
 
     def _show_newest(self, lanes: dict[int, Lane], records: list[Fetched]) -> None:
-        """One of each reply: what is older was never seen, and nobody misses it."""
-        newest: dict[str, tuple[tuple[int, int], Fetched]] = {}
-        for record in records:
-            reply_id, order = wire.frame_order(record.headers)
-            # Frames of the channels that keep their lines in im.outbox stand here, too.
-            if reply_id.partition(":")[0] not in self._kinds:
-                continue
-            if reply_id not in newest or newest[reply_id][0] < order:
-                newest[reply_id] = order, record
-        for _, record in newest.values():
+        # Frames of the channels that keep their lines in im.outbox stand here, too.
+        newest = wire.newest_frames(records, ours=lambda r: r.partition(":")[0] in self._kinds)
+        self._metrics.unreadable.labels(self.name).inc(newest.unreadable)
+        for record in newest.of.values():
             try:
                 lanes[record.partition].show(wire.frame_of(record.value))
             except InvalidRecord as error:

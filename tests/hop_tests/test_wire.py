@@ -1,0 +1,32 @@
+"""Rows that are read without a partition, a role or a broker."""
+
+from adapters.kafka.records import Fetched
+from engine.ports import Frame
+from streams import wire
+from streams.topics import T
+
+SESSION = "ding:bot:ann"
+
+
+def fetched(reply: str, *, attempt: int, n: int, offset: int) -> Fetched:
+    frame = Frame(reply_id=reply, session_id=SESSION, attempt=attempt, n=n, text="so far")
+    row = wire.frame_row(frame, outbox=frozenset())
+    return Fetched(T.FRAMES, 0, offset, 0, row.key, row.value, row.headers)
+
+
+def test_the_newest_frame_of_each_reply_counts_and_one_of_nobody_holds_up_none() -> None:
+    nobodys = Fetched(T.FRAMES, 0, 2, 0, b"", b"{}")
+    records = [
+        fetched(f"{SESSION}:1", attempt=1, n=9, offset=0),
+        fetched(f"{SESSION}:1", attempt=2, n=1, offset=1),
+        nobodys,
+        fetched(f"{SESSION}:1", attempt=2, n=0, offset=3),
+        fetched("webchat:web:ben:1", attempt=1, n=1, offset=4),
+        fetched(f"{SESSION}:2", attempt=1, n=1, offset=5),
+    ]
+    newest = wire.newest_frames(records, ours=lambda reply: reply.startswith("ding:"))
+    assert {reply: record.offset for reply, record in newest.of.items()} == {
+        f"{SESSION}:1": 1,
+        f"{SESSION}:2": 5,
+    }
+    assert newest.unreadable == 1
