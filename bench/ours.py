@@ -21,10 +21,10 @@ from streams.embedded.clock import HostClock
 from streams.embedded.guard import Guard
 from streams.embedded.host import EmbeddedHost
 from streams.embedded.metrics import Metrics
-from streams.embedded.performers import Performers
 from streams.embedded.pipeline import Pipeline
 from streams.embedded.store import last_at_ms
 from streams.ingress import Ingress
+from streams.performers import Performers
 
 ACCOUNT = "bench"
 CALLS_MAX = 4_096

@@ -23,10 +23,10 @@ from streams.cluster import topic_table
 from streams.cluster.assemble import Assembled, assemble_worker
 from streams.cluster.links import kafka_settings
 from streams.cluster.promotion import require_none_open
-from streams.embedded.clock import wall_ms
-from streams.embedded.metrics import own_version
 from streams.host_state import HostState
+from streams.machine_clock import wall_ms
 from streams.settings import Settings
+from streams.version import own_version
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from engine.events import FlowActivated, ModelReplied
 from engine.flow import Flow
 from engine.ports import ModelRunner, SkillRunner
 from statemachines import registry
-from streams.embedded.clock import wall_ms
+from streams.machine_clock import wall_ms
 from streams.settings import (
     Settings,
     WrongSettings,

@@ -20,11 +20,11 @@ from streams.egress import Account, Egress
 from streams.embedded.clock import HostClock
 from streams.embedded.host import EmbeddedHost
 from streams.embedded.metrics import Metrics
-from streams.embedded.performers import Performers
 from streams.embedded.pipeline import Pipeline
 from streams.embedded.store import last_at_ms
 from streams.ingress import Ingress
 from streams.limiter import Limiter
+from streams.performers import Performers
 from testkit.embedded_deaths import Deaths
 from testkit.scene import ACCOUNT, config_of
 from testkit.simulator.cluster import CHANNEL

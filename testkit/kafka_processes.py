@@ -25,11 +25,11 @@ from streams.cluster.metrics import Metrics
 from streams.cluster.performing import Links, Performing
 from streams.cluster.role import Role
 from streams.cluster.stepping_metrics import SteppingMetrics
-from streams.embedded.performers import Performers
 from streams.ingress import Ingress
 from streams.outbox import OUTBOX_CHANNELS
 from streams.partition import Decided, Partition
 from streams.partition_worker import PartitionWorker
+from streams.performers import Performers
 from streams.topics import T
 from testkit.kafka_channel import ClusterChannel
 from testkit.kafka_log import KafkaLog, Tape

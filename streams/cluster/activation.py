@@ -15,7 +15,7 @@ from engine import codec
 from engine.errors import InvalidRecord, Refused, Unavailable
 from engine.events import Event, FlowActivated
 from engine.flow import Flow
-from streams.embedded.clock import MachineClock
+from streams.machine_clock import MachineClock
 from streams.sessions import activated
 from streams.topics import T
 from streams.wire import FLOW, WATERMARK, watermark_of

@@ -18,12 +18,12 @@ from engine.errors import Refused
 from engine.events import FlowRef
 from engine.flow import Flow
 from engine.ports import ModelRunner
+from streams import crash_marks
 from streams.cluster import ROLES
 from streams.cluster.links import kafka_settings
 from streams.cluster.metrics import Metrics
 from streams.cluster.role import Role, Works
-from streams.embedded import crash_marks
-from streams.embedded.clock import MachineClock
+from streams.machine_clock import MachineClock
 from streams.outbox import OUTBOX_CHANNELS
 from streams.settings import Settings, load
 from streams.topics import T
@@ -147,8 +147,8 @@ class _Wiring:
 
     def _performing(self, topic: T) -> "Performing":
         from streams.cluster.performing import Links, Performing
-        from streams.embedded.performers import Performers
         from streams.parts import enabled_skills, skill_runner
+        from streams.performers import Performers
 
         settings = self._settings
         cards = enabled_skills(settings) if topic is T.SKILL else ()

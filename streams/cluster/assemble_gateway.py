@@ -10,9 +10,9 @@ from streams.cluster.gateway import ClusterGateway, GatewayParts
 from streams.cluster.gateway_metrics import GatewayMetrics
 from streams.cluster.links import kafka_settings, shared_keys, shared_token
 from streams.embedded import data_dir
-from streams.embedded.metrics import own_version
 from streams.ingress import Ingress
 from streams.settings import Secret, Settings
+from streams.version import own_version
 
 READ_MODEL_FILE = "gateway.sqlite"
 

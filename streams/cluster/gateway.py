@@ -27,7 +27,7 @@ from streams.cluster.frames import Frames
 from streams.cluster.gateway_metrics import GatewayMetrics
 from streams.cluster.letters import Letters
 from streams.cluster.read_model import News, ReadModel
-from streams.embedded.crash_marks import nowhere
+from streams.crash_marks import nowhere
 from streams.gateway import NOT_KNOWN, ChannelGateway
 from streams.host_state import HandedOver, HostState
 from streams.ingress import Ingress, Taken

@@ -24,10 +24,10 @@ from engine.crash_points import CrashPoint
 from engine.errors import Conflict, InvalidRecord, Unavailable
 from engine.ports import Append, Channel, Delivery, Frame
 from streams import wire
+from streams.calls import Calls, Pump
 from streams.cluster.metrics import Metrics
 from streams.cluster.role import RETRY_S
 from streams.egress import Account, Called, Egress
-from streams.embedded.channels import Calls, Pump
 from streams.topics import HOUR_MS, T
 
 log = logging.getLogger(__name__)

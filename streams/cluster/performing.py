@@ -4,7 +4,7 @@ Between `effects.*`, which the sessions role writes in its transactions, and `co
 A request is done, for its group, when its outcome is in the log: what a dead process had in hand is
 performed anew by whoever gets its partition. Many calls run at once, and none holds a partition:
 when partitions move, calls that run here go on and report, and the session takes the first outcome.
-The hop is `streams.runners`, its loop `streams.embedded.performers`, as on the embedded host.
+The hop is `streams.runners`, its loop `streams.performers`, as on the embedded host.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from engine.ports import Append, Frame
 from streams import wire
 from streams.cluster.metrics import Metrics
 from streams.cluster.role import RETRY_S, Role
-from streams.embedded.performers import Performers
 from streams.ingress import Taken
+from streams.performers import Performers
 from streams.topics import T
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from engine.crash_points import CrashPoint
 from engine.errors import Conflict, EngineError, Refused, Unavailable, trace_of
-from streams.embedded.crash_marks import nowhere
+from streams.crash_marks import nowhere
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from engine.flow import Flow
 from streams.cluster.last_shown import BACK_MS, LastShown
 from streams.cluster.role import Role
 from streams.cluster.stepping_metrics import SteppingMetrics
-from streams.embedded.clock import wall_ms
 from streams.faust_app import Members, die, sessions_app
+from streams.machine_clock import wall_ms
 from streams.partition import Partition
 from streams.partition_worker import GROUP, PartitionWorker
 from streams.topics import T

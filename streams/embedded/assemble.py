@@ -13,13 +13,13 @@ from adapters.channels.webchat import WebChat
 from adapters.logs.sqlite import SqliteLog
 from engine.flow import Flow
 from engine.ports import Channel
+from streams import crash_marks
 from streams.egress import Account, Egress
-from streams.embedded import crash_marks, data_dir
+from streams.embedded import data_dir
 from streams.embedded.clock import HostClock
 from streams.embedded.guard import Guard
 from streams.embedded.host import EmbeddedHost
 from streams.embedded.metrics import Metrics
-from streams.embedded.performers import Performers
 from streams.embedded.pipeline import Pipeline
 from streams.embedded.store import last_at_ms
 from streams.embedded.told_model import ToldModel
@@ -32,6 +32,7 @@ from streams.parts import (
     model_runner,
     skill_runner,
 )
+from streams.performers import Performers
 from streams.settings import (
     Settings,
 )

@@ -1,34 +1,11 @@
 """The host's clock: the log's last time plus monotonic time since, so that it never goes back.
 
-Only here the embedded host reads the machine's clocks. The monotonic clock counts the time
-that the machine sleeps, so that log time is right after a suspend. A wall clock that jumps while
-the process runs changes nothing; one that stands behind the log's last record at the start does
-not either, and one that is ahead counts from then on.
+A wall clock that jumps while the process runs changes nothing; one that stands behind the log's
+last record at the start does not either, and one that is ahead counts from then on.
 """
 
-import time
-
 from engine.ports import Clock
-
-
-def wall_ms() -> int:
-    """What the machine says the time is: milliseconds since the epoch, UTC."""
-    return time.time_ns() // 1_000_000
-
-
-class MachineClock:
-    """The clocks of the machine that this process runs on."""
-
-    def __init__(self) -> None:
-        self._zero_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-    def now_ms(self) -> int:
-        """Wall clock."""
-        return wall_ms()
-
-    def monotonic_ms(self) -> int:
-        """Milliseconds since this clock was made, those of the machine's sleep too."""
-        return (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - self._zero_ns) // 1_000_000
+from streams.machine_clock import MachineClock
 
 
 class HostClock:

@@ -29,17 +29,18 @@ from engine.ports import (
 )
 from engine.session import Session
 from streams import ingress
-from streams.embedded.channels import Channels, Pump
+from streams.calls import Pump
+from streams.crash_marks import nowhere
+from streams.embedded.channels import Channels
 from streams.embedded.clock import HostClock
-from streams.embedded.crash_marks import nowhere
 from streams.embedded.looking_back import handed_over_ms
 from streams.embedded.metrics import Metrics
-from streams.embedded.performers import Performers
 from streams.embedded.pipeline import Called, Decided, Pipeline, numbered
 from streams.gateway import NOT_KNOWN, ChannelGateway
 from streams.handed_over import HandedOverSessions, in_a_persons_hands
 from streams.host_state import HandedOver, HostState
 from streams.ingress import Ingress, Taken
+from streams.performers import Performers
 
 log = logging.getLogger(__name__)
 

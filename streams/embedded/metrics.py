@@ -5,12 +5,12 @@ never a session, never a text.
 """
 
 from collections import Counter as Tally
-from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from streams.batch_counts import BatchCounts
 from streams.embedded.pipeline import Decided
+from streams.version import own_version
 
 
 class Metrics:
@@ -68,11 +68,3 @@ class Metrics:
     def rolled_back(self) -> None:
         """A commit failed."""
         self._rolled.inc()
-
-
-def own_version() -> str:
-    """Of this distribution."""
-    try:
-        return version("ai-assistant")
-    except PackageNotFoundError:
-        return "0"

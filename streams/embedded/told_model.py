@@ -13,7 +13,7 @@ from collections.abc import Callable
 from engine.effects import ModelRequest
 from engine.events import ModelFailed, Outcome
 from engine.ports import ModelRunner
-from streams.embedded.clock import wall_ms
+from streams.machine_clock import wall_ms
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from engine.errors import Unavailable
 from engine.events import ModelFailed, ModelReplied, Outcome
 from models.openai_compatible import OpenAICompatible, OpenAISettings
 from models.scripted import ScriptedModel
-from streams.embedded import clock
+from streams import machine_clock
 from streams.embedded.store import last_at_ms
 from tests.bad_input.scene import NEXT, Row, Scene
 from tests.host_tests.engines import Engine, eventually
@@ -193,7 +193,7 @@ def jumps(by_ms: int) -> Callable[[Scene], Awaitable[str]]:
 
     async def does(scene: Scene) -> str:
         before_ms = scene.engine.host.now_ms()
-        with patch.object(clock, "wall_ms", lambda: before_ms + by_ms):
+        with patch.object(machine_clock, "wall_ms", lambda: before_ms + by_ms):
             told = await scene.say("hello")
             await asyncio.sleep(0.1)
             assert 0 <= scene.engine.host.now_ms() - before_ms < HOUR_MS / 2
@@ -212,7 +212,7 @@ def jumped(by_ms: int) -> Callable[[Scene], Awaitable[str]]:
             await engine.ask("human")
             await engine.texts()
             last_ms = last_at_ms(engine.host._store)  # type: ignore[arg-type]
-        with patch.object(clock, "wall_ms", lambda: last_ms + by_ms):
+        with patch.object(machine_clock, "wall_ms", lambda: last_ms + by_ms):
             engine = Engine(other)
         async with engine:
             assert engine.host.now_ms() >= last_ms

@@ -1,7 +1,7 @@
 """The engine process under test: how it is started, killed, and found dead.
 
 Between `killer` and the processes. What it never does: look into the engine by other ways than its
-process id and the file of `streams.embedded.crash_marks`.
+process id and the file of `streams.crash_marks`.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from pathlib import Path
 
-from streams.embedded.crash_marks import VARIABLE, CrashMarks
+from streams.crash_marks import VARIABLE, CrashMarks
 
 ROOT = Path(__file__).parent.parent.parent
 

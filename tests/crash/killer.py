@@ -1,7 +1,7 @@
 """The driver of the crash test: kills, starts again at once, and in the end asks for the verdict.
 
 Outside the engine's process. Some windows between two commits last for microseconds: for those the
-engine is asked (`streams.embedded.crash_marks`) to stay a moment, and dies at a random instant of
+engine is asked (`streams.crash_marks`) to stay a moment, and dies at a random instant of
 that stay or shortly after. In which window a kill landed is what the engine itself had written
 before it died, never what was aimed at.
 """

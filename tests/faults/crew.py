@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from streams.embedded.crash_marks import VARIABLE, CrashMarks
+from streams.crash_marks import VARIABLE, CrashMarks
 from tests.crash.engines import ROOT, free_port
 
 LOOK_S = 0.05

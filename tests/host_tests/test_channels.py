@@ -12,8 +12,9 @@ from engine.errors import NoReceipt, Unavailable
 from engine.events import Address
 from engine.ports import Delivery, Receipt
 from engine.pseudonym import Key
-from streams.embedded import channels
-from streams.embedded.channels import Channels, Pump
+from streams import calls
+from streams.calls import Pump
+from streams.embedded.channels import Channels
 from streams.embedded.pipeline import Called
 from streams.ingress import Ingress
 from tests.host_tests.engines import Engine, eventually
@@ -65,7 +66,7 @@ async def called(channel: WebChat) -> AsyncIterator["asyncio.Queue[Called]"]:
 async def test_a_call_without_an_end_is_tried_again_where_the_platform_knows_a_repetition(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(channels, "SEND_WITHIN_S", 0.05)
+    monkeypatch.setattr(calls, "SEND_WITHIN_S", 0.05)
     async with called(Silent(idempotent=True)) as heard:
         call = await asyncio.wait_for(heard.get(), 5)
     assert call.reply_id == REPLY
@@ -76,7 +77,7 @@ async def test_a_call_without_an_end_is_tried_again_where_the_platform_knows_a_r
 async def test_elsewhere_nobody_knows_whether_it_arrived_and_it_is_not_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(channels, "SEND_WITHIN_S", 0.05)
+    monkeypatch.setattr(calls, "SEND_WITHIN_S", 0.05)
     async with called(Silent(idempotent=False)) as heard:
         call = await asyncio.wait_for(heard.get(), 5)
     assert isinstance(call.outcome, NoReceipt)
@@ -85,15 +86,15 @@ async def test_elsewhere_nobody_knows_whether_it_arrived_and_it_is_not_repeated(
 async def test_a_sessions_replies_go_on_after_a_call_without_an_end(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channels, "SEND_WITHIN_S", 0.05)
+    monkeypatch.setattr(calls, "SEND_WITHIN_S", 0.05)
     engine = Engine(data)
-    calls = 0
+    called = 0
     sends = engine.wired.webchat.send
 
     async def silent_at_first(delivery: Delivery) -> Receipt:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
+        nonlocal called
+        called += 1
+        if called == 1:
             await asyncio.Event().wait()
         return await sends(delivery)
 
@@ -101,7 +102,7 @@ async def test_a_sessions_replies_go_on_after_a_call_without_an_end(
     async with engine:
         assert await engine.ask("first") == "first"
         assert await engine.ask("second") == "second"
-    assert calls == 3
+    assert called == 3
 
 
 async def silent(delivery: Delivery) -> Receipt:
@@ -117,7 +118,7 @@ async def lost(delivery: Delivery) -> Receipt:
 async def test_where_it_may_have_arrived_the_flow_is_told_that_nobody_knows(
     data: Path, monkeypatch: pytest.MonkeyPatch, send: Callable[[Delivery], Awaitable[Receipt]]
 ) -> None:
-    monkeypatch.setattr(channels, "SEND_WITHIN_S", 0.05)
+    monkeypatch.setattr(calls, "SEND_WITHIN_S", 0.05)
     engine = Engine(data)
     monkeypatch.setattr(engine.wired.webchat, "idempotent", False)
 

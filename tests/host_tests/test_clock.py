@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.embedded import clock
-from streams.embedded.clock import HostClock, wall_ms
+from streams import machine_clock
+from streams.embedded.clock import HostClock
+from streams.machine_clock import wall_ms
 from tests.host_tests.engines import Engine, eventually
 from tests.host_tests.folding import folds, opened
 
@@ -25,7 +26,7 @@ def test_a_jump_of_the_machines_clock_changes_nothing_but_the_skew(
 ) -> None:
     host = HostClock(0)
     before_ms, really = host.now_ms(), wall_ms
-    monkeypatch.setattr(clock, "wall_ms", lambda: really() + by_ms)
+    monkeypatch.setattr(machine_clock, "wall_ms", lambda: really() + by_ms)
     assert 0 <= host.now_ms() - before_ms < 1_000
     assert abs(host.skew_ms() - by_ms) < 1_000
 
@@ -37,7 +38,7 @@ async def test_a_timer_takes_its_time_though_the_clock_jumps(
     async with Engine(data, config={"person_timeout_s": 1}) as engine:
         await engine.ask("human")
         really = wall_ms
-        monkeypatch.setattr(clock, "wall_ms", lambda: really() + by_ms)
+        monkeypatch.setattr(machine_clock, "wall_ms", lambda: really() + by_ms)
         await asyncio.sleep(0.3)
         assert len(await engine.host.operator_sessions()) == 1
         assert (await engine.answer(2)).text.startswith("Nobody is free")
@@ -49,7 +50,7 @@ async def test_over_starts_with_clocks_that_disagree_the_logs_time_never_goes_ba
 ) -> None:
     really = wall_ms()
     for hours in (0, 1, -1, 2, 0):
-        monkeypatch.setattr(clock, "wall_ms", lambda at=really + hours * HOUR_MS: at)
+        monkeypatch.setattr(machine_clock, "wall_ms", lambda at=really + hours * HOUR_MS: at)
         async with Engine(data) as engine:
             assert await engine.ask(f"hour {hours}") == f"hour {hours}"
     log = opened(data)

@@ -9,7 +9,7 @@ from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.reading import read_partition
 from adapters.kafka.records import Fetched, Row
 from adapters.kafka.transactions import Transactions
-from streams.embedded.clock import MachineClock
+from streams.machine_clock import MachineClock
 from streams.topics import TOPICS
 
 PARTITIONS = 4

@@ -8,7 +8,7 @@ from engine.effects import CloseReply, Effect, SendMessage, Withdraw
 from engine.events import Address
 from engine.ids import derive
 from engine.ports import Delivery, Frame, Gateway, Line, Receipt, SessionView
-from streams.embedded.clock import wall_ms
+from streams.machine_clock import wall_ms
 from streams.sessions import Order
 
 

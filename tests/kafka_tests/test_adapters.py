@@ -18,7 +18,7 @@ from deploy.kafka.cluster import Cluster
 from engine.errors import Conflict, Unavailable
 from engine.limits import CLOCK_SKEW_MAX_MS
 from engine.ports import Append
-from streams.embedded.clock import MachineClock
+from streams.machine_clock import MachineClock
 from streams.topics import BY_NAME, T
 from tests.kafka_tests.conftest import started
 from tests.kafka_tests.installation import appending, everything, installed, written

@@ -32,7 +32,7 @@ from engine.ids import derive
 from engine.ports import DeadLetter
 from streams.cluster.assemble_gateway import assemble_gateway
 from streams.embedded import data_dir
-from streams.embedded.clock import MachineClock
+from streams.machine_clock import MachineClock
 from streams.settings import Operators
 from streams.topics import T
 from streams.wire import letter_row, letters_of

@@ -11,7 +11,7 @@ from adapters.kafka.work import WorkQueue
 from deploy.kafka.cluster import Cluster
 from engine.errors import Refused, Unavailable
 from engine.ports import Append
-from streams.embedded.clock import MachineClock
+from streams.machine_clock import MachineClock
 from streams.topics import T
 from tests.kafka_tests.installation import appending, everything, made, written
 

@@ -19,7 +19,7 @@ from models.scripted import Rule, ScriptedModel
 from streams import wire
 from streams.cluster.metrics import Metrics
 from streams.cluster.performing import Links, Performing
-from streams.embedded.performers import Performers
+from streams.performers import Performers
 from streams.topics import T
 from tests.kafka_tests.conftest import started
 from tests.kafka_tests.installation import appending, everything, installed, written

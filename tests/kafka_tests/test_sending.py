@@ -21,10 +21,10 @@ from streams import wire
 from streams.cluster.lane import Accounts, Lane, Outside
 from streams.cluster.metrics import Metrics
 from streams.cluster.sending import Sending
+from streams.crash_marks import nowhere
 from streams.egress import Account
-from streams.embedded.clock import wall_ms
-from streams.embedded.crash_marks import nowhere
 from streams.limiter import Limiter
+from streams.machine_clock import wall_ms
 from streams.sessions import Order
 from streams.topics import T
 from tests.kafka_tests.conftest import started

@@ -15,7 +15,7 @@ from streams import wire
 from streams.cluster import waking
 from streams.cluster.metrics import Metrics
 from streams.cluster.waking import Waking
-from streams.embedded.clock import wall_ms
+from streams.machine_clock import wall_ms
 from streams.topics import T
 from tests.kafka_tests.conftest import started
 from tests.kafka_tests.installation import appending, everything, installed, written

@@ -5,7 +5,7 @@ Written from the design before any of them was tried.
 
 from tests.mutants.patch import Mutant
 
-HOST, CHANNELS = "streams/embedded/host.py", "streams/embedded/channels.py"
+HOST, CALLS = "streams/embedded/host.py", "streams/calls.py"
 PIPELINE, CLOCK = "streams/embedded/pipeline.py", "streams/clock.py"
 
 MUTANTS = (
@@ -73,7 +73,7 @@ MUTANTS = (
         name="calls-under-way-not-known",
         says="The host does not know which calls have begun and not ended.",
         law="§4 law 8: unknown, or sent again, only after a crash between mark and receipt",
-        file=CHANNELS,
+        file=CALLS,
         old="        self._in_hand.update(delivery.reply_id for delivery in marked)\n",
         new="",
     ),
@@ -81,7 +81,7 @@ MUTANTS = (
         name="called-without-asking",
         says="A channel is called for a mark, whatever egress says of it now.",
         law="§10: never more than max_requests in any sliding period; called within 2 s",
-        file=CHANNELS,
+        file=CALLS,
         old="        if not pump.may_call(delivery.reply_id):\n            return None\n",
         new="",
     ),
@@ -89,7 +89,7 @@ MUTANTS = (
         name="a-runner-that-raises-ends-nothing",
         says="A runner that raises in the host: its request waits for its deadline.",
         law="§9: exactly one outcome, a failure included",
-        file="streams/embedded/performers.py",
+        file="streams/performers.py",
         old="            append = hop.crashed(effect_id, error, now_ms=self._now_ms())\n"
         "        self._tasks.pop(effect_id, None)",
         new="            append = None\n        self._tasks.pop(effect_id, None)",

@@ -171,10 +171,10 @@ def test_the_kit_writes_no_record_but_through_the_hops() -> None:
 def test_the_simulator_dies_where_the_host_can_die() -> None:
     """Each crash point stands at its place in the host and in the simulated worker."""
 
-    def named(folder: Path) -> Counter[str]:
+    def named(*paths: Path) -> Counter[str]:
         return Counter(
             argument.attr
-            for path in folder.glob("*.py")
+            for path in paths
             for node in ast.walk(ast.parse(path.read_text()))
             if isinstance(node, ast.Call) and _called(node) == "at"
             for argument in node.args
@@ -182,8 +182,9 @@ def test_the_simulator_dies_where_the_host_can_die() -> None:
         )
 
     points = Counter(point.name for point in CrashPoint)
-    assert named(TESTKIT / "simulator") == points
-    assert named(ROOT / "streams" / "embedded") == points
+    streams = ROOT / "streams"
+    assert named(*(TESTKIT / "simulator").glob("*.py")) == points
+    assert named(streams / "calls.py", *(streams / "embedded").glob("*.py")) == points
 
 
 def _sources() -> list[tuple[Path, ast.Module]]:
