@@ -8,7 +8,6 @@ elsewhere, and its partitions go to others.
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -24,7 +23,7 @@ from streams.cluster.assemble import Assembled, assemble_worker
 from streams.cluster.links import kafka_settings
 from streams.cluster.promotion import require_none_open
 from streams.host_state import HostState
-from streams.machine_clock import wall_ms
+from streams.machine_clock import awake_ms, wall_ms
 from streams.settings import Settings
 from streams.version import own_version
 
@@ -60,7 +59,7 @@ class Worker:
 
     def alive(self) -> str:
         """The role whose loop has stood still for a minute, if one has."""
-        now_ms = time.monotonic_ns() // 1_000_000
+        now_ms = awake_ms()
         roles = self._parts.roles
         return ", ".join(r.name for r in roles if now_ms - r.progressed_ms > STUCK_MS)
 

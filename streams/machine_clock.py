@@ -1,7 +1,7 @@
 """The machine's clocks, which the hosts read here, and hops never.
 
-The monotonic one counts the time that the machine sleeps, so that log time is right after a
-suspend.
+The monotonic one of `MachineClock` counts the time that the machine sleeps, so that log time is
+right after a suspend.
 """
 
 import time
@@ -10,6 +10,11 @@ import time
 def wall_ms() -> int:
     """What the machine says the time is: milliseconds since the epoch, UTC."""
     return time.time_ns() // 1_000_000
+
+
+def awake_ms() -> int:
+    """Milliseconds that the machine was not asleep: by them a loop says when it last went round."""
+    return time.monotonic_ns() // 1_000_000
 
 
 class MachineClock:

@@ -9,13 +9,13 @@ What it never does: end because a broker, or the disk, is away; `fault` says so,
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.continued import Continued
 from engine.errors import Unavailable
 from streams.cluster.read_model import News, ReadModel, rebuild_needed
+from streams.machine_clock import awake_ms
 from streams.topics import T
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Following:
         self._is_lost = False  # records went that were not read: of a session, lines in the middle
         self.begun = asyncio.Event()
         self.fault = "reading what was said before"
-        self.progressed_ms = _monotonic_ms()
+        self.progressed_ms = awake_ms()
         self.unread = 0
 
     async def run(self) -> None:
@@ -62,7 +62,7 @@ class Following:
                 self.fault = str(error)
                 log.warning("im.outbox is not followed just now: %s", error)
                 await self._tail.stop()
-                self.progressed_ms = _monotonic_ms()
+                self.progressed_ms = awake_ms()
                 await asyncio.sleep(AGAIN_S)
             except BaseException:
                 await self._tail.stop()
@@ -114,7 +114,7 @@ class Following:
     async def _turn(self) -> None:
         most = RECORDS_MAX if self.begun.is_set() else RECORDS_MAX_BEHIND
         records = await self._tail.fetch(within_ms=POLL_MS, most=most)
-        self.progressed_ms = _monotonic_ms()
+        self.progressed_ms = awake_ms()
         if self._is_lost:
             self._is_lost = False
             raise Unavailable("im.outbox was cut before its records were read")
@@ -139,7 +139,3 @@ class Following:
 
     def _has(self, ends: dict[int, int]) -> bool:
         return all(self._reached.get(partition, 0) >= end for partition, end in ends.items())
-
-
-def _monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000

@@ -11,7 +11,6 @@ its latest frame.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 
 from adapters.kafka.clients import KafkaSettings
@@ -21,6 +20,7 @@ from engine.errors import InvalidRecord, Unavailable
 from engine.ids import session_of
 from engine.ports import Frame
 from streams.cluster.read_model import News, ReadModel
+from streams.machine_clock import awake_ms
 from streams.open_replies import OpenReplies
 from streams.topics import T
 from streams.wire import frame_of, newest_frames
@@ -49,7 +49,7 @@ class Frames:
         # How those end that are open here, we are told.
         self._open = OpenReplies(lambda reply: model.has_ended(session_of(reply), reply))
         self.fault = "not following im.frames yet"
-        self.progressed_ms = time.monotonic_ns() // 1_000_000
+        self.progressed_ms = awake_ms()
         self.shown = 0
         self.dropped = 0
 
@@ -62,7 +62,7 @@ class Frames:
                 self.fault = ""
                 while True:
                     self.take(await tail.fetch(within_ms=POLL_MS))
-                    self.progressed_ms = time.monotonic_ns() // 1_000_000
+                    self.progressed_ms = awake_ms()
             except Unavailable as error:
                 self.fault = str(error)
                 log.warning("im.frames is not followed just now: %s", error)

@@ -9,7 +9,6 @@ What it never does: read the log of record, or tell anybody what the topics do n
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from streams.crash_marks import nowhere
 from streams.gateway import NOT_KNOWN, ChannelGateway
 from streams.host_state import HandedOver, HostState
 from streams.ingress import Ingress, Taken
+from streams.machine_clock import awake_ms
 from streams.wire import View
 
 log = logging.getLogger(__name__)
@@ -140,9 +140,9 @@ class ClusterGateway:
 
     @property
     def progressed_ms(self) -> int:
-        """When the slower of the two loops last went round, by the monotonic clock."""
+        """When the slower of the two loops last went round, by `awake_ms`."""
         if self._open is None:
-            return time.monotonic_ns() // 1_000_000
+            return awake_ms()
         return min(self._open.following.progressed_ms, self._open.frames.progressed_ms)
 
     async def _run(self) -> None:

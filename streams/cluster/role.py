@@ -6,13 +6,13 @@ foresaw, ends it: `failed` says why, and the process ends, to be started anew.
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from engine.crash_points import CrashPoint
 from engine.errors import Conflict, EngineError, Refused, Unavailable, trace_of
 from streams.crash_marks import nowhere
+from streams.machine_clock import awake_ms
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ TURN_S_MAX = 5.0
 class Works(Protocol):
     """What a process asks of each of its roles, whatever it is made of.
 
-    `ready`: empty, or why not. `progressed_ms`: its loop's last turn, by the monotonic clock.
+    `ready`: empty, or why not. `progressed_ms`: its loop's last turn, by `awake_ms`.
     """
 
     at: Callable[[CrashPoint, int], None]
@@ -52,7 +52,7 @@ class Role:
     def __init__(self, name: str) -> None:
         self.name = name
         self.ready = "connecting"
-        self.progressed_ms = _monotonic_ms()
+        self.progressed_ms = awake_ms()
         self._stopping = False
         self._connected = False
         self._ends: asyncio.Future[None] | None = None
@@ -111,7 +111,7 @@ class Role:
                 return await start()
             except Unavailable as error:
                 self._waits(error)
-                self.progressed_ms = _monotonic_ms()
+                self.progressed_ms = awake_ms()
                 await asyncio.sleep(RETRY_S)
 
     def _fail(self, error: BaseException) -> None:
@@ -132,7 +132,7 @@ class Role:
             self._connected = True
             while not self._stopping and not self._ends.done():
                 await self._try_turn()
-                self.progressed_ms = _monotonic_ms()
+                self.progressed_ms = awake_ms()
         except (Conflict, Refused) as error:
             self._fail(error)
         except Exception as error:
@@ -155,7 +155,3 @@ class Role:
         if self.ready != str(error):
             log.warning("%s waits: %s", self.name, error)
         self.ready = str(error)
-
-
-def _monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
