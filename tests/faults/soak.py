@@ -75,7 +75,7 @@ async def soak(folder: Path, *, minutes: float, people: int, seed: int) -> tuple
             told = f"{passed_s:5.0f} s, {lab.said} messages, last: {lab.blows[-1].what}"
             print(told, file=sys.stderr, flush=True)
         report.seconds = time.monotonic() - began_s
-        report.notes["a second"] = round(lab.said / report.seconds)
+        lab.notes["messages a second"] = round(lab.said / report.seconds)
         watching.cancel()
         await lab.talk(lab.said + AFTER * len(lab.people))
         await lab.rest()
