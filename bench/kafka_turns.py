@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 
 from bench.kafka import aims, flat, recovery, share
 from bench.kafka.aims import Figures
-from bench.kafka.contestants import PEERS, Contestant, ours, peer
+from bench.kafka.contestants import PARTITIONS, PEERS, Contestant, Size, ours, peer
 from bench.kafka.driver import Driver, LostReplies, Measured
 from bench.kafka.meter import GroupMeter
 from bench.kafka.processes import ProcessFailed
@@ -28,7 +28,7 @@ PARTS = ("turns", "sustained", "share", "recovery", "flat")
 LOADS = ("sat1000", "sat4000", "low")
 WARM_S = 4.0
 LONG_WARM_S = 20.0
-BROKER_WARM_S = 20.0
+BROKER_WARM_S = 40.0
 """Its Java compiles what it does often; whoever came first would pay for that."""
 SUSTAINED_SESSIONS = 4_000
 JAVA = ("-XX:+UseSerialGC",)
@@ -47,6 +47,8 @@ class Wanted:
     minutes: float
     rate: float
     profile: str
+    partitions: int
+    workers: int
     parts: Sequence[str]
     loads: Sequence[str]
     runs: list[Figures] = field(default_factory=list)
@@ -80,6 +82,8 @@ def _parsed() -> Wanted:
     parser.add_argument("--seconds", type=float, default=20, help="for each load (default 20)")
     parser.add_argument("--minutes", type=float, default=5, help="of the sustained load")
     parser.add_argument("--rate", type=float, default=1_160, help="its messages a second")
+    parser.add_argument("--partitions", type=int, default=PARTITIONS, help="of our topics")
+    parser.add_argument("--workers", type=int, default=1, help="of ours, of the role sessions")
     parser.add_argument("--profile", default="", choices=("", "sessions", "model"), help="cProfile")
     parser.add_argument(
         "--part", action="append", dest="parts", choices=PARTS, help="only this; may be repeated"
@@ -95,6 +99,9 @@ def _parsed() -> Wanted:
 async def _measured(wanted: Wanted, cluster: Cluster) -> dict[str, object]:
     """All that was asked for; what is no load is returned."""
     brokers, more = cluster.bootstrap, {}
+    if {"turns", "sustained"} & set(wanted.parts):
+        async with _driven(wanted, "ours", cluster) as (driver, meter):
+            await driver.busy(1_000, warm_s=0, seconds=BROKER_WARM_S, meter=meter)
     if "turns" in wanted.parts:
         await _turns(wanted, cluster)
     if "sustained" in wanted.parts:
@@ -118,8 +125,6 @@ async def _measured(wanted: Wanted, cluster: Cluster) -> dict[str, object]:
 
 async def _turns(wanted: Wanted, cluster: Cluster) -> None:
     """Ours before and after the peers, each at full load and at a quiet office's."""
-    async with _driven(wanted, "ours", cluster) as (driver, meter):
-        await driver.busy(1_000, warm_s=0, seconds=BROKER_WARM_S, meter=meter)
     for name in ("ours", *PEERS, "ours") if wanted.peers else ("ours",):
         try:
             async with _driven(wanted, name, cluster) as (driver, meter):
@@ -148,7 +153,8 @@ async def _driven(
     prefix = f"{name}-{time.time_ns()}."
     made: AbstractAsyncContextManager[Contestant]
     if name == "ours":
-        made = ours(cluster.bootstrap, prefix, profile=wanted.profile)
+        size = Size(partitions=wanted.partitions, workers=wanted.workers)
+        made = ours(cluster.bootstrap, prefix, size=size, profile=wanted.profile)
     else:
         made = peer(name, cluster.bootstrap, prefix=prefix)
     async with made as contestant, Driver(contestant.kafka, contestant.route) as driver:

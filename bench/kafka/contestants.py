@@ -27,8 +27,16 @@ PEER_TOPICS = ("in", "effects", "outcomes", "egress")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Size:
+    """Of our installation: the partitions of its topics, and its sessions workers."""
+
+    partitions: int = PARTITIONS
+    workers: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """One that runs. `processes`: by role."""
+    """One that runs. `processes`: by name."""
 
     name: str
     kafka: KafkaSettings
@@ -40,14 +48,17 @@ class Contestant:
 
 
 @asynccontextmanager
-async def ours(brokers: str, prefix: str, *, profile: str = "") -> AsyncIterator[Contestant]:
-    """A worker of the role sessions and one of the role model, as processes."""
-    env = environment(brokers, prefix)
+async def ours(
+    brokers: str, prefix: str, *, size: Size = Size(), profile: str = ""
+) -> AsyncIterator[Contestant]:
+    """Workers of the role sessions and one of the role model, as processes."""
+    env = environment(brokers, prefix, partitions=size.partitions)
     install(env)
+    roles = {f"sessions-{number}": "sessions" for number in range(size.workers)}
     with ExitStack() as stack:
         workers = {
-            role: stack.enter_context(running(f"kafka-{role}", worker(role, profile), env=env))
-            for role in ("sessions", "model")
+            name: stack.enter_context(running(f"kafka-{name}", worker(role, profile), env=env))
+            for name, role in {**roles, "model": "model"}.items()
         }
         for each in workers.values():
             each.wait_ready()
@@ -56,7 +67,7 @@ async def ours(brokers: str, prefix: str, *, profile: str = "") -> AsyncIterator
         yield Contestant(name="ours", kafka=kafka, route=route, processes=workers)
 
 
-def environment(brokers: str, prefix: str) -> dict[str, str]:
+def environment(brokers: str, prefix: str, *, partitions: int = PARTITIONS) -> dict[str, str]:
     """All settings of our workers."""
     folder = fresh("kafka-workers")
     (folder / "config").mkdir()
@@ -71,7 +82,7 @@ def environment(brokers: str, prefix: str) -> dict[str, str]:
         "AI_ASSISTANT_SKILLS__ENABLED": "[]",
         "AI_ASSISTANT_KAFKA__BROKERS": brokers,
         "AI_ASSISTANT_KAFKA__PREFIX": prefix,
-        "AI_ASSISTANT_KAFKA__PARTITIONS": str(PARTITIONS),
+        "AI_ASSISTANT_KAFKA__PARTITIONS": str(partitions),
         "AI_ASSISTANT_KAFKA__REPLICATION": "1",
     }
 

@@ -61,10 +61,10 @@ class Told:
 
 @dataclass
 class Found:
-    """What a log holds. `activated`: its first control record."""
+    """What a log holds. `activated`: its first control record. `told`: to be gone through once."""
 
     activated: Event
-    told: list[Told]
+    told: Iterable[Told]
     letters: list[DeadLetter]
 
 
@@ -113,17 +113,17 @@ def judge(found: Found, people: Iterable[Person], *, never: Collection[str] = NE
     activated = found.activated
     assert isinstance(activated.body, FlowActivated)
     flow = registry.build(activated.body.flow, bytes(activated.body.config))
-    by_conversation: dict[str, Told] = {}
+    unheard = {c.id: c for person in people for c in person.conversations}
     for each in found.told:
         _judge_steps(verdict, each)
         _judge_outbox(verdict, each)
         _judge_fold(verdict, each, flow=flow, activated=activated)
-        if each.session.address is not None:
-            by_conversation[each.session.address.conversation] = each
-    for person in people:
-        for conversation in person.conversations:
-            there = by_conversation.get(conversation.id)
-            _judge_person(verdict, conversation, there, never=never)
+        address = each.session.address
+        conversation = unheard.pop(address.conversation, None) if address is not None else None
+        if conversation is not None:
+            _judge_person(verdict, conversation, each, never=never)
+    for conversation in unheard.values():
+        _judge_person(verdict, conversation, None, never=never)
     for letter in found.letters:
         verdict.lost.append(f"dead letter at offset {letter.offset}: {letter.error}")
     return verdict

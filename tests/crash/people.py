@@ -21,17 +21,11 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from adapters.channels import webchat_wire as wire
 
-THINK_S = 0.7
-"""Mean time between two things that one person does."""
-
 OPEN_MESSAGES_MAX = 4
 """Unanswered messages of one person: the flow refuses the ninth that it has to queue."""
 
 ANSWER_WITHIN_S = 5.0
 """Then it was stopped, or the engine is dead for longer than usual."""
-
-CONVERSATION_MESSAGES = 40
-"""Then this person begins a new conversation."""
 
 AGAIN_AFTER_S = 2.0
 STOPS = 0.1
@@ -45,6 +39,19 @@ LOST = (OSError, ConnectionClosed, InvalidHandshake, httpx.HTTPError, TimeoutErr
 
 _decode = msgspec.json.Decoder(wire.ServerFrame).decode
 _encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Habits:
+    """How a person talks.
+
+    `think_s`: mean time between two things that one does. `begins`: how messages begin, any of
+    these. `conversation_messages`: then a new conversation is begun.
+    """
+
+    think_s: float = 0.7
+    begins: Sequence[str] = WAITS
+    conversation_messages: int = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +166,7 @@ class Person:
     """One person: talks while `talking`, and always comes back.
 
     `urls`: servers that are one to a person; a new connection goes to any of them. `heard` is
-    called on each welcome, with the time when its socket began to connect. `think_s`: mean time
-    between two things that this one does. `begins`: how its messages begin, any of these.
+    called on each welcome, with the time when its socket began to connect.
     """
 
     def __init__(
@@ -170,14 +176,12 @@ class Person:
         *,
         seed: int,
         heard: Callable[[float], None] = lambda connect_s: None,
-        think_s: float = THINK_S,
-        begins: Sequence[str] = WAITS,
+        habits: Habits = Habits(),
     ) -> None:
         self._name = name
         self._urls = urls
         self._heard = heard
-        self._think_s = think_s
-        self._begins = begins
+        self._habits = habits
         self._chance = random.Random(f"{seed}/{name}")
         self._cookie = ""
         self._count = 0
@@ -286,7 +290,7 @@ class Person:
     async def _talk(self) -> None:
         chance = self._chance
         while True:
-            await asyncio.sleep(chance.expovariate(1 / self._think_s))
+            await asyncio.sleep(chance.expovariate(1 / self._habits.think_s))
             await self._send_again()
             if not self.talking:
                 continue
@@ -307,15 +311,14 @@ class Person:
     async def _say(self) -> None:
         if self.current.open >= OPEN_MESSAGES_MAX:
             return
-        if len(self.current.said) >= CONVERSATION_MESSAGES:
+        if len(self.current.said) >= self._habits.conversation_messages:
             place = f"{self._name}-talk-{len(self.conversations):04}"
             self.conversations.append(Conversation(place, at=self._url))
             await self._hello(self.current, after=0)
         self._count += 1
         key = f"{self._name}-{self._count:06}"
-        said = Said(
-            text=f"{self._chance.choice(self._begins)}this is {key}", said_s=time.monotonic()
-        )
+        begin = self._chance.choice(self._habits.begins)
+        said = Said(text=f"{begin}this is {key}", said_s=time.monotonic())
         self.current.said[key] = said
         await self._send_message(self.current, key, said)
 

@@ -14,13 +14,13 @@ from asyncio.subprocess import PIPE, STDOUT
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from adapters.kafka.clients import KafkaSettings
 from deploy.kafka.cluster import Cluster, Plan
 from tests.crash.engines import ROOT
-from tests.crash.people import WAITS, Person
+from tests.crash.people import Habits, Person
 from tests.faults.crew import Crew, End, Post, Worker
 from tests.faults.network import Network
 from tests.faults.records import Records
@@ -35,11 +35,12 @@ SHIM = Path(__file__).parent / "shim"
 REST_WITHIN_S = 180.0
 LOOK_S = 0.5
 BETWEEN_S = 0.05
+QUICK_TALK = Habits(think_s=0.25)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What is built: brokers, processes of each role, and how fast people talk.
+    """What is built: brokers, processes of each role, and how people talk.
 
     `session_timeout_s`: of the workers. `disk_mb`: of the brokers' disk, a small one of its own.
     `far`: the second worker of each role reaches its broker through a network that can be cut.
@@ -49,7 +50,7 @@ class Shape:
     brokers: int = 1
     roles: Mapping[str, int] = field(default_factory=lambda: dict(ROLES))
     people: int = 60
-    think_s: float = 0.25
+    habits: Habits = QUICK_TALK
     session_timeout_s: float = 30.0
     disk_mb: int = 0
     far: bool = False
@@ -120,13 +121,7 @@ class Lab:
         await self.records.open()
         urls = [worker.url for worker in self.crew.of("ingress")]
         self.people = [
-            Person(
-                f"person{n:02}",
-                urls,
-                seed=self._seed,
-                think_s=self.shape.think_s,
-                begins=WAITS if SKILL not in self.shape.roles else (*WAITS, f"{WORD} "),
-            )
+            Person(f"person{n:02}", urls, seed=self._seed, habits=self._habits())
             for n in range(self.shape.people)
         ]
         self._lives = [asyncio.create_task(person.live()) for person in self.people]
@@ -151,6 +146,12 @@ class Lab:
             network = self.network
             return Plan(folder=folder, ports=network.ports, settings=network.settings)
         return Plan(folder=folder, brokers=brokers)
+
+    def _habits(self) -> Habits:
+        habits = self.shape.habits
+        if SKILL not in self.shape.roles:
+            return habits
+        return replace(habits, begins=(*habits.begins, f"{WORD} "))
 
     def _way(self, number: int) -> dict[str, str]:
         if self.network is None or number == 0:

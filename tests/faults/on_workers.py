@@ -41,6 +41,7 @@ async def join_and_leave(lab: Lab, number: int) -> None:
     dies = number % 4 >= 2
     lab.blow(f"{'die' if dies else 'leave'} {role}", worker)
     await worker.dismiss(kill=dies)
+    lab.crew.workers.remove(worker)
     await lab.wait(1, 4)
 
 

@@ -5,6 +5,7 @@ nothing of the workers.
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer
@@ -14,7 +15,7 @@ from adapters.kafka.clients import KafkaSettings, consumer_of, fetched
 from adapters.kafka.records import Fetched
 from engine import codec
 from engine.effects import CloseReply, SendMessage
-from engine.events import Address, Event
+from engine.events import Address
 from engine.ports import Delivery, DeliveryState, Line
 from engine.session import Session, StepRecord
 from streams import wire
@@ -28,11 +29,19 @@ WAIT_MS = 200
 
 @dataclass
 class Kept:
-    """All records of one topic that were read, partition by partition."""
+    """All records of one topic that were read, partition by partition; of a table the newest."""
 
     consumer: AIOKafkaConsumer
     partitions: list[TopicPartition]
     records: dict[int, list[Fetched]] = field(default_factory=lambda: defaultdict(list))
+    newest: dict[tuple[int, bytes], bytes | None] | None = None
+
+    def take(self, records: list[Fetched]) -> None:
+        """Records of one partition."""
+        if self.newest is None:
+            self.records[records[0].partition] += records
+        else:
+            self.newest.update(((r.partition, r.key), r.value) for r in records)
 
 
 class Records:
@@ -52,7 +61,7 @@ class Records:
             consumer = consumer_of(self._settings)
             await consumer.start()
             consumer.assign(at)
-            self._topics[topic] = Kept(consumer, at)
+            self._topics[topic] = Kept(consumer, at, newest={} if topic is T.SESSIONS else None)
 
     async def close(self) -> None:
         """Let go."""
@@ -65,8 +74,8 @@ class Records:
             ends = await kept.consumer.end_offsets(kept.partitions)
             while any([await kept.consumer.position(at) < ends[at] for at in kept.partitions]):
                 found = await kept.consumer.getmany(timeout_ms=WAIT_MS)
-                for at, records in found.items():
-                    kept.records[at.partition] += fetched(self._settings, records)
+                for records in filter(None, found.values()):
+                    kept.take(fetched(self._settings, records))
 
     async def open_transactions(self) -> int:
         """In how many partitions of conversation.sessions a transaction is open just now."""
@@ -101,22 +110,23 @@ class Records:
         return ""
 
     def _watermark(self, partition: int) -> int:
-        for record in reversed(self.all(T.SESSIONS)[partition]):
-            if record.key == wire.WATERMARK and record.value is not None:
-                return wire.watermark_of(record.value).offset
-        return -1
+        value = self._rows.get((partition, wire.WATERMARK))
+        return -1 if value is None else wire.watermark_of(value).offset
+
+    @property
+    def _rows(self) -> dict[tuple[int, bytes], bytes | None]:
+        rows = self._topics[T.SESSIONS].newest
+        assert rows is not None
+        return rows
 
     # ---- what is there ---------------------------------------------------------------------------
 
     def sessions(self) -> dict[str, tuple[Session, bytes]]:
         """Each session with the newest bytes that are stored of it."""
-        newest: dict[bytes, bytes | None] = {}
-        for records in self.all(T.SESSIONS).values():
-            newest.update((r.key, r.value) for r in records if not r.key.startswith(b"#"))
         return {
             key.decode(): (codec.decode_session(value), value)
-            for key, value in newest.items()
-            if value
+            for (_, key), value in self._rows.items()
+            if value and not key.startswith(b"#")
         }
 
     def heads(self) -> dict[str, int]:
@@ -132,34 +142,36 @@ class Records:
         """All of it, session by session, for the judge."""
         letters = wire.letters_of(self.all(T.DEAD)[0])
         aside = {(letter.partition, letter.offset) for letter in letters}
-        activated: Event | None = None
-        events: dict[str, list[Event]] = defaultdict(list)
+        activated: bytes | None = None
+        events: dict[bytes, list[bytes]] = defaultdict(list)
         for record in (r for records in self.all(T.EVENTS).values() for r in records):
             if (record.partition, record.offset) in aside:
                 continue
-            event = codec.decode_event(record.value or b"")
             if record.key:
-                events[event.session_id].append(event)
+                events[record.key].append(record.value or b"")
             else:
-                activated = activated or event
-        steps: dict[str, list[StepRecord]] = defaultdict(list)
+                activated = activated or record.value
+        assert activated is not None, "no flow was ever activated"
+        return Found(codec.decode_event(activated), self._told(events), letters)
+
+    def _told(self, events: dict[bytes, list[bytes]]) -> Iterator[Told]:
+        """Decoded one session after the other: all at once would not fit a long run."""
+        steps: dict[bytes, list[bytes]] = defaultdict(list)
         for record in (r for records in self.all(T.STEPS).values() for r in records):
-            step = codec.decode_step(record.value or b"")
-            steps[step.session_id].append(step)
+            steps[record.key].append(record.value or b"")
         lines = self._lines()
-        told = [
-            Told(
+        for session_id, (session, value) in self.sessions().items():
+            key = session_id.encode()
+            its_steps = [codec.decode_step(step) for step in steps[key]]
+            its_lines = lines[session_id]
+            yield Told(
                 session,
                 value,
-                events[key],
-                steps[key],
-                lines[key],
-                _deliveries(session, steps[key], lines[key]),
+                [codec.decode_event(event) for event in events[key]],
+                its_steps,
+                its_lines,
+                _deliveries(session, its_steps, its_lines),
             )
-            for key, (session, value) in self.sessions().items()
-        ]
-        assert activated is not None, "no flow was ever activated"
-        return Found(activated, told, letters)
 
     def _lines(self) -> dict[str, list[Line]]:
         found: dict[str, list[Line]] = defaultdict(list)

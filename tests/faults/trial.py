@@ -65,7 +65,8 @@ def look(lab: Lab, report: Report, fault: Fault) -> None:
     report.verdict = judge(found, lab.people, never=fault.never)
     report.broken += lab.broken
     report.notes = lab.notes
-    stored = {told.session.id: told.stored for told in found.told}
+    rows = lab.records.sessions()
+    stored = {key: value for key, (_, value) in rows.items()}
     aside = {(letter.partition, letter.offset) for letter in letters}
     events = {
         number: [r for r in records if (number, r.offset) not in aside]
@@ -74,9 +75,9 @@ def look(lab: Lab, report: Report, fault: Fault) -> None:
     others = other_sessions(events, stored, folder=lab.folder)
     report.verdict.wrong += [f"{key}: the embedded host has other bytes" for key in others]
     sessions = {
-        told.session.address.conversation: told.session.id
-        for told in found.told
-        if told.session.address is not None
+        session.address.conversation: key
+        for key, (session, _) in rows.items()
+        if session.address is not None
     }
     recovery = Recovery(lab.people, sessions, partitions=PARTITIONS)
     for blow in lab.blows:
