@@ -155,8 +155,7 @@ class Ingress:
 
 def stop_requested(session_id: str, reply_id: str, *, request_id: str, now_ms: int) -> Taken:
     """The person pressed stop. Raises Refused."""
-    if reply_id:
-        _check_id("reply id", reply_id)
+    _check_reply(reply_id)
     body = StopRequested(reply_id=reply_id)
     return _asked(session_id, "stop", request_id, body=body, source="person", now_ms=now_ms)
 
@@ -175,7 +174,7 @@ def feedback_given(
     `request_id` makes a repetition recognisable. Without one, a verdict and text for a reply counts
     once: somebody who goes back to their first verdict is not heard. Raises Refused.
     """
-    _check_id("reply id", reply_id)
+    _check_reply(reply_id)
     text = _bounded(text, "feedback", QUOTED_TEXT_BYTES_MAX)
     body = FeedbackGiven(reply_id=reply_id, verdict=verdict, text=text)
     key = request_id or f"{reply_id}\x1f{verdict}\x1f{text}"
@@ -252,6 +251,12 @@ def _check_id(field: str, value: str) -> None:
         raise Refused(f"{field} has {len(value)} characters: 1 to {ID_CHARS_MAX}")
     if _NOT_IN_AN_ID.search(value):
         raise Refused(f"{field} has control characters or halves of a character: send it as it is")
+
+
+def _check_reply(reply_id: str) -> None:
+    """Raises Refused for what no reply of ours is called; a press may name none."""
+    if reply_id:
+        _check_id("reply id", reply_id)
 
 
 def own_line(event: Event, body: MessageReceived) -> Line:

@@ -107,7 +107,8 @@ class SuiteGateway:
         if verdict not in ("up", "down"):
             raise Refused(f"verdict {verdict!r}: it is `up` or `down`")
         judged = cast('Literal["up", "down"]', verdict)
-        _check_id(reply_id)
+        if reply_id:
+            _check_id(reply_id)
         text = _checked("feedback", text, bytes_max=QUOTED_TEXT_BYTES_MAX)
         key = request_id or f"{reply_id}\x1f{verdict}\x1f{text}"
         await self._press(Pressed(judged, session_id, reply_id, request_id, text), key=key)
