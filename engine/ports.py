@@ -242,7 +242,7 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gateway(Protocol):
-    """What a channel may ask of its host. All coroutines; none blocks the loop."""
+    """What a channel may ask of its host, for its own account. What waits is a coroutine."""
 
     async def accept(self, incoming: Incoming) -> str:
         """Append the message's event; its session id, once that is durable.
@@ -252,7 +252,10 @@ class Gateway(Protocol):
         """
 
     async def stop(self, session_id: str, *, reply_id: str, request_id: str) -> None:
-        """The person pressed stop. `request_id` makes a repetition recognisable."""
+        """The person pressed stop. `request_id` makes a repetition recognisable.
+
+        This and `feedback` raise Refused where nobody has written yet, and Unavailable.
+        """
 
     async def feedback(
         self, session_id: str, *, reply_id: str, verdict: str, text: str, request_id: str = ""
@@ -266,10 +269,10 @@ class Gateway(Protocol):
         """The log's time, which `Incoming.sent_ms` is held against. The wall clock may differ."""
 
     def session_id(self, account: str, *, conversation: str, sender: str) -> str:
-        """The session that these platform ids lead to."""
+        """The session that these platform ids lead to. Raises Refused for another account."""
 
     async def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:
-        """Committed lines with n > after."""
+        """Committed lines with n > after, at most `limit`, in order; of no session: none."""
 
     async def view(self, session_id: str) -> SessionView | None:
         """The session as its person may see it; None before its first message."""

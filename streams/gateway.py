@@ -51,7 +51,7 @@ class ChannelGateway:
 
     async def stop(self, session_id: str, *, reply_id: str, request_id: str) -> None:
         """The person pressed stop. Raises Refused where nobody has written yet."""
-        await self._host.require_known(session_id)
+        await self._require_known(session_id)
         await self._host.submit(
             ingress.stop_requested(
                 session_id, reply_id, request_id=request_id, now_ms=self._host.now_ms()
@@ -62,7 +62,7 @@ class ChannelGateway:
         self, session_id: str, *, reply_id: str, verdict: str, text: str, request_id: str = ""
     ) -> None:
         """The person judged a reply. Raises Refused where nobody has written yet."""
-        await self._host.require_known(session_id)
+        await self._require_known(session_id)
         if verdict not in ("up", "down"):
             raise Refused(f"verdict {verdict!r}: it is `up` or `down`")
         judged = cast('Literal["up", "down"]', verdict)
@@ -82,13 +82,23 @@ class ChannelGateway:
         return self._host.now_ms()
 
     def session_id(self, account: str, *, conversation: str, sender: str) -> str:
-        """The session that these platform ids lead to."""
+        """The session that these platform ids lead to. Raises Refused for another account."""
+        self._ingress.require_ours(account)
         return self._ingress.session_id(conversation, sender)
 
     async def lines(self, session_id: str, *, after: int, limit: int) -> list[Line]:
-        """Committed lines with n > after."""
+        """Committed lines with n > after; none of another account's sessions."""
+        if not self._ingress.is_ours(session_id):
+            return []
         return await self._host.lines(session_id, after=after, limit=limit)
 
     async def view(self, session_id: str) -> SessionView | None:
-        """The session as its person may see it."""
+        """The session as its person may see it; None for one of another account."""
+        if not self._ingress.is_ours(session_id):
+            return None
         return await self._host.view(session_id)
+
+    async def _require_known(self, session_id: str) -> None:
+        if not self._ingress.is_ours(session_id):
+            raise Refused(NOT_KNOWN)
+        await self._host.require_known(session_id)

@@ -83,6 +83,15 @@ class Ingress:
         self._shows_lines = shows_lines
         self._source = f"{channel}:{account}"
 
+    def require_ours(self, account: str) -> None:
+        """Raises Refused for another account: its people would be found in this one's sessions."""
+        if account != self._account:
+            raise Refused(f"account: this is the gateway of {self._source!r} and of no other")
+
+    def is_ours(self, session_id: str) -> bool:
+        """Whether it can be the id of a session of this account."""
+        return session_id.startswith(f"{self._source}:") and session_id.isprintable()
+
     def session_id(self, conversation: str, sender: str) -> str:
         """The session that these platform ids lead to."""
         who = {
@@ -102,6 +111,7 @@ class Ingress:
         should not lose a message: without a time it is never too old, and without a token the
         channel answers in its ordinary way.
         """
+        self.require_ours(incoming.account)
         _check_id("message id", incoming.message_id)
         _check_id("conversation id", incoming.conversation)
         _check_id("sender id", incoming.sender)
@@ -144,7 +154,8 @@ class Ingress:
 
 
 def stop_requested(session_id: str, reply_id: str, *, request_id: str, now_ms: int) -> Taken:
-    """The person pressed stop."""
+    """The person pressed stop. Raises Refused."""
+    _check_reply(reply_id)
     body = StopRequested(reply_id=reply_id)
     return _asked(session_id, "stop", request_id, body=body, source="person", now_ms=now_ms)
 
@@ -161,8 +172,9 @@ def feedback_given(
     """The person judged a reply; the last of their verdicts holds.
 
     `request_id` makes a repetition recognisable. Without one, a verdict and text for a reply counts
-    once: somebody who goes back to their first verdict is not heard.
+    once: somebody who goes back to their first verdict is not heard. Raises Refused.
     """
+    _check_reply(reply_id)
     text = _bounded(text, "feedback", QUOTED_TEXT_BYTES_MAX)
     body = FeedbackGiven(reply_id=reply_id, verdict=verdict, text=text)
     key = request_id or f"{reply_id}\x1f{verdict}\x1f{text}"
@@ -239,6 +251,12 @@ def _check_id(field: str, value: str) -> None:
         raise Refused(f"{field} has {len(value)} characters: 1 to {ID_CHARS_MAX}")
     if _NOT_IN_AN_ID.search(value):
         raise Refused(f"{field} has control characters or halves of a character: send it as it is")
+
+
+def _check_reply(reply_id: str) -> None:
+    """Raises Refused for what no reply of ours is called; a press may name none."""
+    if reply_id:
+        _check_id("reply id", reply_id)
 
 
 def own_line(event: Event, body: MessageReceived) -> Line:

@@ -10,6 +10,7 @@ import pytest
 
 _SUITES = (
     *("channel", "channel_abilities", "channel_gateway", "channel_platform", "deliveries"),
+    *("gateway", "gateway_abilities", "gateway_host"),
     *("intent_runner", "log", "loop", "model_runner", "session_store", "skill_runner"),
 )
 # Before they are imported: so a failing assert of theirs shows its values, as in a test's own file.
@@ -32,6 +33,18 @@ from testkit.conformance.channel_platform import (  # noqa: E402
     Wrote,
 )
 from testkit.conformance.deliveries import DeliveriesSuite  # noqa: E402
+from testkit.conformance.gateway import GatewaySuite  # noqa: E402
+from testkit.conformance.gateway_abilities import (  # noqa: E402
+    FailingGatewaySuite,
+    LinesGatewaySuite,
+    RestartedGatewaySuite,
+)
+from testkit.conformance.gateway_host import (  # noqa: E402
+    FailingGatewayHost,
+    GatewayHost,
+    RestartedGatewayHost,
+    Took,
+)
 from testkit.conformance.intent_runner import IntentRunnerSuite  # noqa: E402
 from testkit.conformance.log import DurableLogSuite, LogSuite, OwnedLogSuite  # noqa: E402
 from testkit.conformance.model_runner import (  # noqa: E402
@@ -51,10 +64,15 @@ __all__ = [
     "ChannelSuite",
     "DeliveriesSuite",
     "DurableLogSuite",
+    "FailingGatewayHost",
+    "FailingGatewaySuite",
     "FailingModelSuite",
+    "GatewayHost",
+    "GatewaySuite",
     "Handed",
     "HopelessModelSuite",
     "IntentRunnerSuite",
+    "LinesGatewaySuite",
     "LogSuite",
     "ModelRunnerSuite",
     "Mood",
@@ -62,10 +80,13 @@ __all__ = [
     "OwnedStorage",
     "Platform",
     "PlatformWithButtons",
+    "RestartedGatewayHost",
+    "RestartedGatewaySuite",
     "SessionStoreSuite",
     "Sight",
     "SkillRunnerSuite",
     "Storage",
     "StreamingChannelSuite",
+    "Took",
     "Wrote",
 ]

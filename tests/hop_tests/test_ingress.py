@@ -7,20 +7,29 @@ from engine.errors import Refused
 from engine.events import Event, MessageReceived
 from engine.ports import Incoming
 from engine.pseudonym import Key
-from streams.ingress import ID_CHARS_MAX, REPLY_TOKEN_BYTES_MAX, Ingress, feedback_given
+from streams.ingress import (
+    ID_CHARS_MAX,
+    REPLY_TOKEN_BYTES_MAX,
+    Ingress,
+    Taken,
+    feedback_given,
+    stop_requested,
+)
 
 NOW_MS = 1_700_000_000_000
 IDS = {"message_id": "message id", "conversation": "conversation id", "sender": "sender id"}
 
 
+INGRESS = Ingress(
+    "dingtalk", "bot", keys=(Key(id="k1", secret=b"s" * 32),), known=lambda session_id: False
+)
+
+
 def taken(**given: object) -> tuple[Event, MessageReceived]:
     """The event that is made of a message, read back from its bytes."""
-    ingress = Ingress(
-        "dingtalk", "bot", keys=(Key(id="k1", secret=b"s" * 32),), known=lambda session_id: False
-    )
     fields = {"account": "bot", "conversation": "c", "sender": "s", "message_id": "m", "text": "hi"}
     incoming = Incoming(**(fields | given))  # type: ignore[arg-type]
-    event = codec.decode_event(ingress.message(incoming, now_ms=NOW_MS).append.value)
+    event = codec.decode_event(INGRESS.message(incoming, now_ms=NOW_MS).append.value)
     assert isinstance(event.body, MessageReceived)
     return event, event.body
 
@@ -89,3 +98,32 @@ def test_who_goes_back_to_their_first_verdict_is_heard_where_each_verdict_has_an
     assert event_id("up", "1") == event_id("up", "1")
     # A client that gives none: the same verdict is the same event, however often it is sent.
     assert event_id("up") == event_id("up") != event_id("down")
+
+
+def pressed(reply_id: str) -> list[Taken]:
+    return [
+        stop_requested("s", reply_id, request_id="1", now_ms=NOW_MS),
+        feedback_given("s", reply_id, verdict="up", text="", now_ms=NOW_MS),
+    ]
+
+
+def test_a_press_names_a_reply_as_long_as_one_can_be_or_none() -> None:
+    for reply_id in ("", "s/" + "0" * (ID_CHARS_MAX - 2)):
+        for taken in pressed(reply_id):
+            assert codec.decode_event(taken.append.value).body.reply_id == reply_id  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("reply_id", ["a" * (ID_CHARS_MAX + 1), "a\x00", "\ud800"])
+def test_a_press_for_what_no_reply_is_called_is_refused(reply_id: str) -> None:
+    with pytest.raises(Refused, match="reply id has "):
+        stop_requested("s", reply_id, request_id="1", now_ms=NOW_MS)
+    with pytest.raises(Refused, match="reply id has "):
+        feedback_given("s", reply_id, verdict="up", text="", now_ms=NOW_MS)
+
+
+def test_another_account_s_message_is_refused() -> None:
+    with pytest.raises(Refused, match="gateway of 'dingtalk:bot'"):
+        taken(account="web")
+    assert INGRESS.is_ours(INGRESS.session_id("c", "s"))
+    for session_id in ("dingtalk:bots:k1:0", "webchat:bot:k1:0", "dingtalk:bot:\ud800", ""):
+        assert not INGRESS.is_ours(session_id)

@@ -52,7 +52,7 @@ class Log:
     def say(self, text: str, *, who: str = "ann", message: str = "", by: Ingress = WEB) -> Append:
         self.now_ms += 1_000
         incoming = Incoming(
-            account="web",
+            account="bot" if by is DING else "web",
             conversation=who,
             sender=who,
             message_id=message or f"m{len(self.events)}",
