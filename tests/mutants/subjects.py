@@ -82,7 +82,8 @@ def _of_answers(dialog: Dialog) -> Iterator[str]:
             came.setdefault(message_id(moment.event), number)
         asked |= {effect.id: number for effect in moment.record.effects}
         request = None if moment.event is None else moment.event.effect
-        if request in asked and len(moment.said) == 1:
+        # Beside a late outcome stands only what its time alone would have done.
+        if request in asked and not moment.record.note and len(moment.said) == 1:
             for ended in moment.record.dispositions:
                 is_answered = ended.how in ("answered", "merged") and not ended.note
                 if is_answered and came[ended.message] > asked[request]:
