@@ -5,7 +5,6 @@ import getpass
 import click
 
 from console import reads
-from console.client import operator_client
 from console.invocation import Invocation, as_json, told, with_settings
 from console.terminal import one_line, print_json, print_table, when
 
@@ -57,6 +56,8 @@ def redrive(at: Invocation, number: str, url: str | None) -> None:
 
     The assistant must be running: first correct what made it fail.
     """
+    from console.client import operator_client
+
     with operator_client(at.settings(), url) as engine:
         engine.redrive(number, operator=getpass.getuser())
     click.echo(f"taken again: {number}")

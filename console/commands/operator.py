@@ -1,13 +1,16 @@
 """`ai-assistant operator`: the people who take over from the bot."""
 
 import getpass
+from typing import TYPE_CHECKING
 
 import click
 
-from console.client import Client, operator_client
 from console.invocation import Invocation, as_json, with_settings
 from console.terminal import one_line, print_json, print_table, when
 from engine.errors import Refused
+
+if TYPE_CHECKING:
+    from console.client import Client
 
 at_url = click.option("--url", help="The engine's address (default: the setting server.bind).")
 
@@ -27,7 +30,7 @@ def operator() -> None:
 @as_json
 def list_(at: Invocation, url: str | None, as_json: bool) -> None:
     """List the sessions that wait for a person, longest first."""
-    with operator_client(at.settings(), url) as engine:
+    with _engine(at, url) as engine:
         found = engine.handed_over()
     if as_json:
         print_json(found)
@@ -57,7 +60,7 @@ def list_(at: Invocation, url: str | None, as_json: bool) -> None:
 @at_url
 def say(at: Invocation, session: str, text: str, url: str | None) -> None:
     """Say TEXT to the person in SESSION (an id from `operator list`, or a part of one)."""
-    with operator_client(at.settings(), url) as engine:
+    with _engine(at, url) as engine:
         session_id = _find(engine, session)
         engine.say(session_id, text, operator=getpass.getuser())
     click.echo(f"said in {session_id}")
@@ -69,13 +72,19 @@ def say(at: Invocation, session: str, text: str, url: str | None) -> None:
 @at_url
 def hand_back(at: Invocation, session: str, url: str | None) -> None:
     """Give SESSION back to the bot."""
-    with operator_client(at.settings(), url) as engine:
+    with _engine(at, url) as engine:
         session_id = _find(engine, session)
         engine.hand_back(session_id, operator=getpass.getuser())
     click.echo(f"handed back: {session_id}")
 
 
-def _find(engine: Client, name: str) -> str:
+def _engine(at: Invocation, url: str | None) -> "Client":
+    from console.client import operator_client
+
+    return operator_client(at.settings(), url)
+
+
+def _find(engine: "Client", name: str) -> str:
     """The one handed-over session that has `name` in its id."""
     found = [one.session_id for one in engine.handed_over() if name and name in one.session_id]
     if name in found:
