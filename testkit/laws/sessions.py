@@ -28,6 +28,7 @@ from engine.limits import (
 )
 from engine.session import Microstep
 from engine.step import TRIGGERS
+from statemachines.flow import Flow as TableFlow
 from testkit.laws.moves import MOVES_MAX, entered
 from testkit.laws.reading import Stepped
 
@@ -218,6 +219,28 @@ def address_is_the_last(one: Stepped) -> Iterator[str]:
         yield "replies do not go to whoever wrote"
 
 
+def switch_keeps_the_dialog(one: Stepped) -> Iterator[str]:
+    """A switch keeps the leaf, and the data's fields that still fit (design 4, a flow ref).
+
+    Unless the author of the flow said otherwise by a `migrate` of their own.
+    """
+    if not isinstance(one.event.body, FlowActivated) or one.record.note or one.record.error:
+        return
+    flow = one.flow
+    if not isinstance(flow, TableFlow) or type(flow).migrate is not TableFlow.migrate:
+        return
+    if one.record.path or one.before.state not in flow.table.leaves:
+        return
+    if one.after.state != one.before.state:
+        yield f"a switch led from {one.before.state} to {one.after.state}, though it is still there"
+    written = msgspec.json.decode(bytes(one.before.data))
+    kept = msgspec.json.decode(bytes(one.after.data))
+    for field in msgspec.structs.fields(flow.Data):
+        fits = field.name in written and _fits(written[field.name], field.type)
+        if fits and kept.get(field.name) != written[field.name]:
+            yield f"a switch lost {field.name}"
+
+
 # ---- inside ------------------------------------------------------------------------------------
 
 
@@ -231,6 +254,14 @@ def _hands_over(move: tuple[Flow, str, frozenset[str]]) -> bool:
     flow, source, into = move
     states = flow.hands_over
     return not states.isdisjoint(into) and states.isdisjoint(flow.path(source))
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _bad(value: Any) -> Iterator[str]:
@@ -257,4 +288,5 @@ STEP_LAWS: Mapping[str, Callable[[Stepped], Iterator[str]]] = {
     "text and records within limits": sizes,
     "data is plain": data_is_plain,
     "address is the last": address_is_the_last,
+    "a switch keeps the dialog": switch_keeps_the_dialog,
 }

@@ -1,6 +1,7 @@
 """All mutants, by name."""
 
 from tests.mutants import (
+    blind,
     delivery,
     durable,
     embedded,
@@ -23,6 +24,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *readers.MUTANTS,
     *embedded.MUTANTS,
     *sqlite.MUTANTS,
+    *blind.MUTANTS,
 )
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 assert len(BY_NAME) == len(MUTANTS), "two mutants have one name"
