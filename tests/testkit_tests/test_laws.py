@@ -17,7 +17,7 @@ from engine.effects import (
     SendMessage,
     Withdraw,
 )
-from engine.events import OUTCOMES, ModelReplied, StopRequested
+from engine.events import OUTCOMES, FlowActivated, ModelReplied, StopRequested
 from engine.limits import SEEN_KEPT_MS
 from engine.session import Disposition, Session, StepRecord
 from testkit.laws import LAWS, STEP_LAWS, check
@@ -97,6 +97,16 @@ def first_pending(one: Stepped, timer: bool, **fields: Any) -> Stepped | None:
 def doubled_timer(one: Stepped) -> Stepped | None:
     timers = [p for p in one.after.pending if p.kind == "timer"]
     return after(one, pending=(*one.after.pending, timers[0])) if timers else None
+
+
+def forgotten_at_a_switch(one: Stepped) -> Stepped | None:
+    """As if this step had switched the flow, and all that was known before were gone."""
+    empty = one.flow.encode_data(one.flow.new_data())
+    if bytes(one.after.data) == empty:
+        return None
+    body = FlowActivated(flow=one.flow.ref, config=msgspec.Raw(b"{}"))
+    switched = but(one, event=replace(one.event, body=body), before=one.after)
+    return after(record(switched, path=(), note="", error=None), data=msgspec.Raw(empty))
 
 
 def unsaid(one: Stepped) -> Stepped | None:
@@ -215,6 +225,7 @@ BREAKS: dict[str, Break] = {
     "address is the last": lambda one: (
         after(one, address=None) if one.message is not None and not one.record.note else None
     ),
+    "a switch keeps the dialog": forgotten_at_a_switch,
 }
 
 
