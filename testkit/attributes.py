@@ -5,12 +5,14 @@ list of letters. It builds no flow and knows nothing of one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 
 import hypothesis
 
 from statemachines.flow import Flow
 
 SHOWN_MAX = 60
+CLOSE = 0.75
 
 
 def texts(**classes: Sequence[str]) -> Mapping[str, Sequence[str]]:
@@ -32,11 +34,22 @@ def by_class(**intents: str) -> Mapping[str, str]:
 
 def check(tests: type) -> None:
     """Raises TypeError, which names class and attribute, what was found and what is allowed."""
+    _misspelt(tests)
     for name, (is_allowed, allowed) in _ALLOWED.items():
         value = getattr(tests, name)
         if not is_allowed(value):
             where = f"{tests.__qualname__}.{name}"
             raise TypeError(f"{where} is {_shown(value)}; allowed is {allowed}")
+
+
+def _misspelt(tests: type) -> None:
+    """Raises TypeError where a value stands under a name that is nearly one of ours."""
+    for name, value in vars(tests).items():
+        if name.startswith("_") or name in _ALLOWED or callable(value):
+            continue
+        for meant in get_close_matches(name, _ALLOWED, n=1, cutoff=CLOSE):
+            where = f"{tests.__qualname__}.{name}"
+            raise TypeError(f"{where}: there is no such attribute; did you mean {meant}?")
 
 
 def _wrong_says(says: Mapping[str, Sequence[str]]) -> str:

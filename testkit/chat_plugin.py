@@ -3,6 +3,7 @@
 Loaded by pytest in every run, so it imports nothing of the kit until there is a file to read.
 """
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,9 @@ class ChatFile(pytest.File):
         """Read it; what is wrong with it is told with its line."""
         from testkit.chat_files import read_file
 
+        # As for test files: a flow that stands beside the file is found, whatever starts pytest.
+        if (folder := str(self.path.parent)) not in sys.path:
+            sys.path.insert(0, folder)
         try:
             source = read_file(self.path, self.nodeid or self.path.name)
         except EngineError as error:

@@ -14,22 +14,25 @@ import subprocess
 import sys
 from operator import attrgetter
 from pathlib import Path
+from random import Random
 
-import hypothesis
 import msgspec
-from hypothesis import HealthCheck, Phase, Verbosity, given
-from hypothesis import strategies as st
 
 from engine import codec
 from engine.step import new_session, step
 from statemachines.flow import Flow
-from testkit.dialogs import dialogs
+from testkit.coverage import tally_of
+from testkit.dialogs import Dialog, dialogs
+from testkit.generate import Explorer
 from testkit.happening import let_happen
 from testkit.pure import PureWorld
 from testkit.script import Script
-from testkit.strategies import Plan
 
-HISTORIES = 30
+STEPS_MAX = 15_000
+LISTS_WITHOUT_NEWS = 400
+"""Then no more are made: after some seconds at most, and the same in each run."""
+PLAIN = 10
+"""So many are folded, whatever they show; the others where they showed something new."""
 ENDS_WITHIN_S = 120
 
 
@@ -52,7 +55,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     histories: tuple[History, ...]
 
 
-def difference(flow: Flow, script: Script, *, plans: st.SearchStrategy[Plan]) -> str:
+def difference(flow: Flow, script: Script) -> str:
     """Fold generated histories in another process; the step that differs in words, else empty.
 
     The flow's class must stand at the top of its module, so that another process finds it.
@@ -70,7 +73,7 @@ def difference(flow: Flow, script: Script, *, plans: st.SearchStrategy[Plan]) ->
         file=str(getattr(sys.modules[kind.__module__], "__file__", "") or ""),
         name=kind.__qualname__,
         config=flow.config_bytes,
-        histories=tuple(_histories(flow, script, plans)),
+        histories=tuple(_histories(flow, script)),
     )
     done = subprocess.run(
         [sys.executable, "-m", "testkit.hash_seeds"],
@@ -91,32 +94,30 @@ def _path() -> list[str]:
     return [here, *([given_path] if given_path else [])]
 
 
-def _histories(flow: Flow, script: Script, plans: st.SearchStrategy[Plan]) -> list[History]:
+def _histories(flow: Flow, script: Script) -> list[History]:
+    """Dialogs that go on from those that came to something new, so that few cells stay unseen."""
     found: list[History] = []
-
-    @hypothesis.settings(
-        max_examples=HISTORIES,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        verbosity=Verbosity.quiet,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
-    @given(plans)
-    def collect(plan: Plan) -> None:
-        world = PureWorld(flow, script=script, seed=plan.seed)
-        evidence, _ = let_happen(world, plan.stimuli)  # what breaks is for other tests to say
-        for dialog in dialogs(evidence):
-            known = [moment for moment in dialog.moments if moment.event is not None]
-            events = [codec.encode(moment.event) for moment in known if moment.event is not None]
-            digests = [moment.record.digest for moment in known]
-            session_id = dialog.session_id
-            history = History(session_id=session_id, events=tuple(events), digests=tuple(digests))
-            found.append(history)
-
-    collect()
+    explorer = Explorer(flow, script, rng=Random(0))
+    seed = last = steps = 0
+    while seed - last < LISTS_WITHOUT_NEWS and steps < STEPS_MAX:
+        tried = explorer.next()
+        world = PureWorld(flow, script=script, seed=seed)
+        evidence, _ = let_happen(world, tried)  # what breaks is for other tests to say
+        tally = tally_of(flow, evidence)
+        is_new = explorer.learn(tried, frozenset(tally.counts))
+        if is_new or seed < PLAIN:
+            found += map(_history, dialogs(evidence))
+        last = seed if is_new else last
+        steps += tally.steps
+        seed += 1
     return found
+
+
+def _history(dialog: Dialog) -> History:
+    known = [moment for moment in dialog.moments if moment.event is not None]
+    events = [codec.encode(moment.event) for moment in known if moment.event is not None]
+    digests = [moment.record.digest for moment in known]
+    return History(session_id=dialog.session_id, events=tuple(events), digests=tuple(digests))
 
 
 # ---- in the other process ------------------------------------------------------------------------

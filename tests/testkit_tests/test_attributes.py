@@ -111,6 +111,10 @@ def test_a_predicate_may_not_be_called_as_one_of_the_tests() -> None:
     [
         ({"rests": ["persn"]}, "Mine.rests: there is no state 'persn'; there are: .*person"),
         ({"intent": {"chta": "chat"}}, "Mine.intent: 'chta' is no class of `says`.* chat"),
+        (
+            {"says": {"person_requested": ["humann"]}},
+            "Mine.says: person_requested is a command of the flow, and none of its words is there",
+        ),
     ],
 )
 def test_a_name_that_the_flow_does_not_have_is_told(
@@ -120,6 +124,12 @@ def test_a_name_that_the_flow_does_not_have_is_told(
     of = "test_states_are_left_without_a_user" if "rests" in attributes else "test_laws[pure]"
     with pytest.raises(Told, match=told):
         getattr(tests(), of)()
+
+
+def test_a_misspelt_attribute_is_told_and_a_value_of_ones_own_is_not() -> None:
+    with pytest.raises(TypeError, match=r"Mine\.say: there is no such attribute; .* mean says\?"):
+        made(say={"chat": ["hi"]})
+    made(greeting="hi")
 
 
 class Unbuilt(Assistant):
