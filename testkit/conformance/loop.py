@@ -62,7 +62,7 @@ async def entered(given: T | AbstractAsyncContextManager[T]) -> AsyncIterator[T]
     else:
         yield given
     assert await until(lambda: asyncio.all_tasks() <= tasks), "close left tasks behind"
-    assert await until(lambda: descendants() <= processes), "close left processes behind"
+    assert await until(lambda: not descendants(apart=processes)), "close left processes behind"
 
 
 @asynccontextmanager
@@ -77,11 +77,15 @@ async def started(given: T | AbstractAsyncContextManager[T]) -> AsyncIterator[T]
             await startable.close()
 
 
-def descendants() -> frozenset[int]:
-    """The living processes that this one started, and those that they started."""
+def descendants(*, apart: frozenset[int] = frozenset()) -> frozenset[int]:
+    """The living processes that this one started, and those that they started.
+
+    Those `apart` are left out, and what they started: a browser or a broker of other tests may
+    start a process at any time.
+    """
     parents = {pid: int(stat[1]) for pid, stat in _stats().items() if stat[0] != "Z"}
     ours: set[int] = {_own_pid()}
-    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+    while more := {pid for pid, parent in parents.items() if parent in ours} - ours - apart:
         ours |= more
     return frozenset(ours - {_own_pid()})
 
