@@ -96,10 +96,23 @@ class Calls:
 
     def __init__(self, began: Callable[[RunnerRequest], None]) -> None:
         self._began = began
-        self.pending: dict[str, RunnerRequest] = {}
         self.ended: list[RunnerRequest] = []
         self.shows: dict[str, Callable[[str], None]] = {}
+        self._working: dict[str, RunnerRequest] = {}
         self._futures: dict[str, asyncio.Future[Outcome]] = {}
+
+    @property
+    def pending(self) -> list[RunnerRequest]:
+        """What is worked on, the oldest first."""
+        return list(self._working.values())
+
+    def forget(self) -> None:
+        """Who worked is gone."""
+        self._working.clear()
+
+    def show(self, effect_id: str, text: str) -> None:
+        """The model has said so much."""
+        self.shows[effect_id](text)
 
     def end(self, effect_id: str, outcome: Outcome | Exception) -> None:
         """The runner comes back with this, or raises it."""
@@ -113,14 +126,14 @@ class Calls:
         """Until it is ended, or cancelled."""
         effect_id = request.effect_id
         self._began(request)
-        self.pending[effect_id] = request
+        self._working[effect_id] = request
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._futures[effect_id] = future
         try:
             return await future
         finally:
             if self._futures.get(effect_id) is future:
-                del self.pending[effect_id], self._futures[effect_id]
+                del self._working[effect_id], self._futures[effect_id]
                 self.shows.pop(effect_id, None)
                 self.ended.append(request)
 
