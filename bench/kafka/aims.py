@@ -22,8 +22,9 @@ AIMS = {
 class Figures:
     """One load on one contestant. CPU in microseconds a turn, the driver's left out.
 
-    `appended_*`: from the message's append by the broker's clock to its reply being read. Above 0.3
-    `foreign_cores` the figures are a trial, not a measurement.
+    `appended_*`: from the message's append to its reply's, by the broker's clock; `p50_ms` and
+    `p99_ms`: until it was read by the driver, committed. Above 0.3 `foreign_cores` the figures are
+    a trial, not a measurement.
     """
 
     peer: str

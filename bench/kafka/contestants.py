@@ -17,13 +17,15 @@ from bench.load import LOCAL, fresh, text
 from engine import codec
 from engine.events import Address, Event, MessageReceived
 from engine.ids import message_event_id
-from streams.topics import T
+from streams.topics import BY_NAME, T
 
 PARTITIONS = 4
 SAID = text(0).partition("#")[0].encode()
 OURS = "webchat:bench"
 PEERS = {"faust": "faust_agent.py", "quix": "quix_app.py"}
 PEER_TOPICS = ("in", "effects", "outcomes", "egress")
+BROKER_TIME = {"message.timestamp.type": "LogAppendTime"}
+"""So that what the driver takes from a reply's record is when it was appended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,9 @@ async def ours(
 ) -> AsyncIterator[Contestant]:
     """Workers of the role sessions and one of the role model, as processes."""
     env = environment(brokers, prefix, partitions=size.partitions)
+    kafka = KafkaSettings(brokers=brokers, prefix=prefix)
+    lines = Wanted(T.OUTBOX, size.partitions, 1, {**BY_NAME[T.OUTBOX].config, **BROKER_TIME})
+    await create_topics(kafka, [lines])
     install(env)
     roles = {f"sessions-{number}": "sessions" for number in range(size.workers)}
     with ExitStack() as stack:
@@ -63,7 +68,6 @@ async def ours(
         for each in workers.values():
             each.wait_ready()
         route = Route(T.EVENTS, T.OUTBOX, our_message, our_reply)
-        kafka = KafkaSettings(brokers=brokers, prefix=prefix)
         yield Contestant(name="ours", kafka=kafka, route=route, processes=workers)
 
 
@@ -134,7 +138,7 @@ async def peer(name: str, brokers: str, *, prefix: str) -> AsyncIterator[Contest
     if not python.exists():
         raise ProcessFailed(f"{name} is not installed: run bench/peers/setup.sh {name}")
     kafka = KafkaSettings(brokers=brokers, prefix=prefix)
-    await create_topics(kafka, [Wanted(topic, PARTITIONS, 1, {}) for topic in PEER_TOPICS])
+    await create_topics(kafka, [Wanted(topic, PARTITIONS, 1, BROKER_TIME) for topic in PEER_TOPICS])
     folder = fresh(f"kafka-{name}")
     with ExitStack() as stack:
         processes = {

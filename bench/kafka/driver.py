@@ -2,7 +2,8 @@
 
 The same for all of them: an idempotent producer (acks=all) and a `read_committed` consumer of all
 partitions, both aiokafka's. A turn's time runs from when its message was due, or, with many busy
-sessions, from when it was handed to the producer; it ends when the reply is read here.
+sessions, from when it was handed to the producer; it ends when the reply is read here, committed.
+Beside it, by the broker's clock alone: from the message's append to the reply's.
 """
 
 import asyncio
@@ -54,7 +55,7 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a load came to. `appended_ms`: from the message's append to its reply being read."""
+    """What a load came to. `appended_s`: from the message's append to its reply's."""
 
     what: str
     turns: int
@@ -185,22 +186,22 @@ class Driver:
         latencies: list[float] = []
         appended: list[float] = []
         while time.perf_counter() < until_s:
-            for session, asked in await self._replies():
+            for session, asked, reply_ms in await self._replies():
                 now_s = time.perf_counter()
                 latencies.append(now_s - asked.due_s)
-                appended.append(time.time() - asked.appended_ms / 1e3)
+                appended.append((reply_ms - asked.appended_ms) / 1e3)
                 if again:
                     await self._send(session, now_s)
         return latencies, appended
 
-    async def _replies(self) -> list[tuple[str, Asked]]:
+    async def _replies(self) -> list[tuple[str, Asked, int]]:
         found = []
         for record in await self._tail.fetch(within_ms=FETCH_MS):
             session = self._route.replied(record)
             asked = self._open.get(session)
             if asked:
                 self._waiting -= 1
-                found.append((session, asked.popleft()))
+                found.append((session, asked.popleft(), record.timestamp_ms))
         return found
 
     async def _drained(self, *, within_s: float = DRAIN_S) -> None:
