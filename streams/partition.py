@@ -6,6 +6,7 @@ orders to `im.egress`; a channel that keeps its lines here (web chat) gets them 
 transaction, by `streams.outbox`. It does no I/O and reads no clock: `now_ms` is given.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
@@ -20,6 +21,8 @@ from streams import wire
 from streams.outbox import Outbox
 from streams.sessions import Batch, Sessions
 from streams.wire import Attempt, Kept
+
+log = logging.getLogger(__name__)
 
 BEGIN = -1
 """The watermark of a partition of which nothing is applied: offsets begin with 0."""
@@ -60,6 +63,7 @@ class Partition:
         self._hop = Sessions(number, load=self._load, build=build)
         self._outbox = Outbox(outbox, shown=shown)
         self.watermark = BEGIN
+        self.unreadable = 0  # rows that were passed over
 
     def __len__(self) -> int:
         """How many sessions it has."""
@@ -73,25 +77,41 @@ class Partition:
     # ---- recovery ----------------------------------------------------------------------------
 
     def recover(self, records: Iterable[Fetched]) -> None:
-        """Take these rows of `conversation.sessions` in; call it until all are."""
+        """Take these rows of `conversation.sessions` in; call it until all are.
+
+        A session's row that cannot be read is as if it had not been written. Raises Refused where
+        one of the partition's own cannot be.
+        """
         for record in records:
-            key, value = record.key, record.value
-            if not key.startswith(b"#"):
-                session_id = key.decode()
-                if value is None:
-                    self._kept.pop(session_id, None)
-                else:
-                    self._kept[session_id] = wire.kept_of(value, record.headers)
-            elif value is None:
-                continue
-            elif key == wire.WATERMARK:
-                self.watermark = wire.watermark_of(value).offset
-            elif key == wire.ATTEMPT:
-                self._attempt = wire.attempt_of(value)
-            elif key == wire.FLOW:
-                self._control = codec.decode_event(value)
-            elif key == wire.PROMOTION:
-                self._is_whole = wire.promotion_of(value).state == "finished"
+            is_own = record.key.startswith(b"#")
+            try:
+                self._take_own(record) if is_own else self._take(record)
+            except InvalidRecord as error:
+                at = f"{record.topic}:{record.partition}:{record.offset}"
+                if is_own:  # to guess a watermark or a flow would lose or repeat events
+                    raise Refused(f"{at}: {error}; write the row anew, or restore it") from None
+                log.error("%s is passed over: %s", at, error)
+                self.unreadable += 1
+
+    def _take(self, record: Fetched) -> None:
+        session_id, value = wire.text_of(record.key), record.value
+        if value is None:
+            self._kept.pop(session_id, None)
+        else:
+            self._kept[session_id] = wire.kept_of(value, record.headers)
+
+    def _take_own(self, record: Fetched) -> None:
+        key, value = record.key, record.value
+        if value is None:
+            return
+        if key == wire.WATERMARK:
+            self.watermark = wire.watermark_of(value).offset
+        elif key == wire.ATTEMPT:
+            self._attempt = wire.attempt_of(value)
+        elif key == wire.FLOW:
+            self._control = codec.decode_event(value)
+        elif key == wire.PROMOTION:
+            self._is_whole = wire.promotion_of(value).state == "finished"
 
     def recovered(self) -> None:
         """All rows were taken in.

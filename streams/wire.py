@@ -5,7 +5,8 @@ runners, egress, clock and gateways read it. Pure: bytes in, records out. Values
 that a person with a console consumer can read; times of the host's are headers, never in a value.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -24,6 +25,24 @@ from streams.sessions import Order, first_due
 from streams.topics import T
 
 R = TypeVar("R")
+_NO_NUMBER = (ValueError, TypeError, AttributeError)
+"""What is raised by a header that is not as it was written; anybody may have made it null."""
+
+
+def text_of(key: bytes) -> str:
+    """The id that a row is keyed by. Raises InvalidRecord."""
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        raise InvalidRecord("the key is no text") from None
+
+
+def _read(decoder: msgspec.json.Decoder[R], value: bytes | None, what: str) -> R:
+    try:
+        return decoder.decode(b"" if value is None else value)
+    except (msgspec.DecodeError, UnicodeError, RecursionError, OverflowError) as error:
+        raise InvalidRecord(f"{what} cannot be read: {type(error).__name__}") from None
+
 
 # ---- conversation.events ---------------------------------------------------------------------
 
@@ -101,26 +120,35 @@ def session_row(session_id: str, kept: Kept, *, partition: int) -> Row:
 
 
 def kept_of(value: bytes, headers: Headers) -> Kept:
-    """The session that `session_row` wrote."""
+    """The session that `session_row` wrote. Raises InvalidRecord."""
     if not headers:
         return Kept(value)
     named = dict(headers)
-    excused = named.get("excused", b"").decode()
-    return Kept(
-        value,
-        due_ms=due_of(headers),
-        lines=int(named.get("lines", b"0")),
-        excused=tuple(excused.split(",")) if excused else (),
-        since_ms=int(named["since"]) if "since" in named else None,
-        unwoken=int(named.get("unwoken", b"0")),
-    )
+    try:
+        excused = named.get("excused", b"").decode()
+        return Kept(
+            value,
+            due_ms=due_of(headers),
+            lines=int(named.get("lines", b"0")),
+            excused=tuple(excused.split(",")) if excused else (),
+            since_ms=int(named["since"]) if "since" in named else None,
+            unwoken=int(named.get("unwoken", b"0")),
+        )
+    except _NO_NUMBER:
+        raise InvalidRecord("a header of the session's row cannot be read") from None
 
 
 def due_of(headers: Headers) -> int | None:
-    """When the first of what a session has pending is due; None where nothing is."""
+    """When the first of what a session has pending is due; None where nothing is.
+
+    Raises InvalidRecord.
+    """
     for name, value in headers:
         if name == "due":
-            return int(value)
+            try:
+                return int(value)
+            except _NO_NUMBER:
+                raise InvalidRecord("the header `due` is no number") from None
     return None
 
 
@@ -175,9 +203,10 @@ def promotion_row(promotion: Promotion, *, partition: int) -> Row:
     return Row(T.SESSIONS, PROMOTION, msgspec.json.encode(promotion), partition=partition)
 
 
-watermark_of = msgspec.json.Decoder(Watermark).decode
-attempt_of = msgspec.json.Decoder(Attempt).decode
-promotion_of = msgspec.json.Decoder(Promotion).decode
+# They raise InvalidRecord.
+watermark_of = partial(_read, msgspec.json.Decoder(Watermark), what="watermark")
+attempt_of = partial(_read, msgspec.json.Decoder(Attempt), what="attempt")
+promotion_of = partial(_read, msgspec.json.Decoder(Promotion), what="promotion")
 
 
 # ---- conversation.steps --------------------------------------------------------------------------
@@ -281,31 +310,8 @@ def frame_order(headers: Headers) -> tuple[str, tuple[int, int]]:
     try:
         attempt, _, n = named["order"].partition(b".")
         return named["reply"].decode(), (int(attempt), int(n))
-    except (KeyError, ValueError):
+    except (KeyError, *_NO_NUMBER):
         raise InvalidRecord("frame without its reply or its place in it") from None
-
-
-class NewestFrames(NamedTuple):
-    """`of`: each reply's newest. `unreadable`: how many records do not say whose they are."""
-
-    of: dict[str, Fetched]
-    unreadable: int
-
-
-def newest_frames(records: Iterable[Fetched], *, ours: Callable[[str], bool]) -> NewestFrames:
-    """Of each reply that is ours the newest frame: what is older was never seen."""
-    newest: dict[str, tuple[tuple[int, int], Fetched]] = {}
-    unreadable = 0
-    for record in records:
-        try:
-            reply_id, order = frame_order(record.headers)
-        except InvalidRecord:
-            unreadable += 1
-            continue
-        known = newest.get(reply_id)
-        if ours(reply_id) and (known is None or known[0] < order):
-            newest[reply_id] = (order, record)
-    return NewestFrames({reply: record for reply, (_, record) in newest.items()}, unreadable)
 
 
 def delivery_row(delivery: Delivery, *, partition: int) -> Row:
@@ -389,10 +395,3 @@ def letters_of(records: Sequence[Fetched]) -> list[DeadLetter]:
         letter = _read(_letter, record.value, "dead letter")
         newest[letter.partition, letter.offset] = letter
     return list(newest.values())
-
-
-def _read(decoder: msgspec.json.Decoder[R], value: bytes | None, what: str) -> R:
-    try:
-        return decoder.decode(b"" if value is None else value)
-    except (msgspec.DecodeError, UnicodeError, RecursionError, OverflowError) as error:
-        raise InvalidRecord(f"{what} cannot be read: {type(error).__name__}") from None

@@ -133,12 +133,10 @@ class Appender:
             self.fault = AWAY
             raise Unavailable(AWAY) from None
         except Unavailable as error:
-            # A batch that failed for good leaves a gap in the producer's own numbers: no later one
-            # would be taken.
             if self._producer is producer:
                 log.error("an event was not appended, and is to be tried again: %s", error)
-                self.fault, self._producer = AWAY, None
-                await ended(producer)
+                self.fault = AWAY
+                await self._drop(producer)
             raise
         self._look(record.timestamp, sent_ms=sent_ms)
         return Place(record.partition, record.offset)
@@ -171,6 +169,15 @@ class Appender:
                 if not self.fault:
                     log.warning("nothing is appended just now: %s", str(error) or AWAY)
                 self.fault = self.fault or AWAY
+                # One that only takes long is on its way still.
+                if isinstance(error, EngineError) and self._producer is not None:
+                    await self._drop(self._producer)
+
+    async def _drop(self, producer: AIOKafkaProducer) -> None:
+        """A batch that failed for good leaves a gap in its producer's own numbers: no later one
+        would be taken. The next heartbeat makes another producer."""
+        self._producer = None
+        await ended(producer)
 
     async def _beat(self) -> None:
         producer = self._producer
@@ -181,7 +188,7 @@ class Appender:
             sent_ms = self.now_ms()
             future = await producer.send(self._heartbeats, value=b"{}", key=self._instance)
             record: RecordMetadata = await future
-        if self.fault == AWAY:
+        if self.fault == AWAY and self._producer is producer:  # nobody has dropped it meanwhile
             self.fault = ""
         self._look(record.timestamp, sent_ms=sent_ms)
 

@@ -19,11 +19,12 @@ from adapters.kafka.tail import Tail
 from engine.errors import InvalidRecord, Unavailable
 from engine.ids import session_of
 from engine.ports import Frame
+from streams.cluster.newest_frames import newest_frames
 from streams.cluster.read_model import News, ReadModel
 from streams.machine_clock import awake_ms
 from streams.open_replies import OpenReplies
 from streams.topics import T
-from streams.wire import frame_of, newest_frames
+from streams.wire import frame_of
 
 log = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ from streams import wire
 from streams.cluster.lane import Accounts, Lane, Outside
 from streams.cluster.last_shown import BACK_MS
 from streams.cluster.metrics import Metrics
+from streams.cluster.newest_frames import newest_frames
 from streams.cluster.role import RETRY_S, Role
 from streams.topics import T
 
@@ -177,7 +178,7 @@ class Sending(Role):
 
     def _show_newest(self, lanes: dict[int, Lane], records: list[Fetched]) -> None:
         # Frames of the channels that keep their lines in im.outbox stand here, too.
-        newest = wire.newest_frames(records, ours=lambda r: r.partition(":")[0] in self._kinds)
+        newest = newest_frames(records, ours=lambda r: r.partition(":")[0] in self._kinds)
         self._metrics.unreadable.labels(self.name).inc(newest.unreadable)
         for record in newest.of.values():
             try:

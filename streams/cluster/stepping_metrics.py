@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from streams.batch_counts import BatchCounts
 from streams.partition import Decided, Partition
@@ -55,11 +55,17 @@ class SteppingMetrics:
             buckets=(0.005, 0.02, 0.1, 0.5, 2, 10),
             registry=registry,
         )
+        self._unreadable = Counter(
+            "assistant_unreadable_rows",
+            "Rows of sessions that a recovery passed over",
+            registry=registry,
+        )
         self._lag = Gauge("assistant_lag_events", "Events not applied yet", registry=registry)
 
     def recovered(self, partition: Partition, *, took_s: float) -> None:
         """A partition may be stepped."""
         self._recovery.observe(took_s)
+        self._unreadable.inc(partition.unreadable)
 
     def stepping(self, partition: int, offset: int | None) -> None:
         """A batch is being stepped (`offset`: its first), or has been."""

@@ -230,6 +230,37 @@ def test_an_owner_without_the_active_version_refuses_the_partition() -> None:
         partition.recovered()
 
 
+@pytest.mark.parametrize(
+    "alien",
+    [
+        Row(T.SESSIONS, b"\xff\xfe", b"x"),
+        Row(T.SESSIONS, b"\xff\xfe", None),
+        Row(T.SESSIONS, b"webchat:web:k1:x", b"x", (("due", b"soon"),)),
+        Row(T.SESSIONS, b"webchat:web:k1:x", b"x", (("since", None),)),  # type: ignore[arg-type]
+        Row(T.SESSIONS, b"webchat:web:k1:x", b"x", (("excused", b"\xff"),)),
+    ],
+)
+def test_a_session_row_that_cannot_be_read_is_as_if_it_were_not_there(alien: Row) -> None:
+    log = Log()
+    said = log.say("hi")
+    log.step(log.owner())
+    log.rows += [alien, alien._replace(key=said.session_id.encode()) if alien.headers else alien]
+    owner = log.owner()
+    assert len(owner) == 1
+    assert owner.unreadable == 2
+    log.say("and again")
+    assert [n for n, author, _ in lines(log.step(owner)) if author == "user"] == [2]
+
+
+@pytest.mark.parametrize("key", [wire.WATERMARK, wire.FLOW, wire.ATTEMPT, wire.PROMOTION])
+def test_an_own_row_that_cannot_be_read_is_refused_with_its_place(key: bytes) -> None:
+    log = Log()
+    log.step(log.owner())
+    log.rows.append(Row(T.SESSIONS, key, b"{}"))
+    with pytest.raises(Refused, match=r"conversation\.sessions:0:\d+: .*write the row anew"):
+        log.owner()
+
+
 def test_a_record_that_cannot_be_read_is_set_aside_and_the_next_is_stepped() -> None:
     log = Log()
     owner = log.owner()

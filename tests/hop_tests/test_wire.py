@@ -9,6 +9,7 @@ from engine.effects import SkillRequest
 from engine.errors import InvalidRecord
 from engine.ports import Frame
 from streams import wire
+from streams.cluster.newest_frames import newest_frames
 from streams.topics import T
 
 SESSION = "ding:bot:ann"
@@ -49,7 +50,7 @@ def test_the_newest_frame_of_each_reply_counts_and_one_of_nobody_holds_up_none()
         fetched("webchat:web:ben:1", attempt=1, n=1, offset=4),
         fetched(f"{SESSION}:2", attempt=1, n=1, offset=5),
     ]
-    newest = wire.newest_frames(records, ours=lambda reply: reply.startswith("ding:"))
+    newest = newest_frames(records, ours=lambda reply: reply.startswith("ding:"))
     assert {reply: record.offset for reply, record in newest.of.items()} == {
         f"{SESSION}:1": 1,
         f"{SESSION}:2": 5,

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 from aiokafka.producer import sender
 
-from adapters.kafka.admin import create_topics, describe_topics
+from adapters.kafka import appender as appender_module
+from adapters.kafka import clients
+from adapters.kafka.admin import Wanted, create_topics, describe_topics
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.newest import NewestSender
@@ -22,6 +24,7 @@ from streams.machine_clock import MachineClock
 from streams.topics import BY_NAME, T
 from tests.kafka_tests.conftest import started
 from tests.kafka_tests.installation import appending, everything, installed, written
+from tests.kafka_tests.records import leader
 
 
 class SetClock(MachineClock):
@@ -222,6 +225,28 @@ async def test_an_appender_says_that_the_brokers_are_away_and_goes_on_after(pref
             await appender.append(event(2))
         found = await everything(settings, T.EVENTS)
     assert {r.value for r in found} == {event(1).value, event(2).value}
+
+
+async def test_a_heartbeat_that_found_no_leader_for_too_long_costs_no_restart(
+    prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its producer has used a number up that no broker saw: it gets nothing in any more."""
+    monkeypatch.setattr(clients, "REQUEST_TIMEOUT_MS", 2_000)
+    monkeypatch.setattr(appender_module, "AWAY_S", 1.0)
+    with started(brokers=3) as cluster:
+        settings = KafkaSettings(brokers=cluster.bootstrap, prefix=f"{prefix}.")
+        alone = {"min.insync.replicas": "1"}
+        await create_topics(settings, [Wanted(t, 1, 1, alone) for t in (T.EVENTS, T.WORKERS)])
+        async with appending(settings) as appender:
+            number = await leader(cluster.bootstrap, settings.named(T.WORKERS))
+            broker = cluster.brokers[number - 1]
+            broker.kill()
+            await until(lambda: bool(appender.fault))
+            await asyncio.sleep(6)
+            broker.start()
+            await until(lambda: not appender.fault, within_s=30)
+            await appender.append(event(1))
+        assert len(await everything(settings, T.EVENTS, partitions=1)) == 1
 
 
 async def test_brokers_that_nobody_runs_are_unavailable() -> None:
