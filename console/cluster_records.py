@@ -18,7 +18,7 @@ from engine import codec
 from engine.effects import CloseReply, SendMessage
 from engine.errors import InvalidRecord
 from engine.events import Address
-from engine.ids import session_of
+from engine.ids import account_of, session_of
 from engine.ports import DeadLetter, Delivery, Line, LogRecord, StepRow
 from streams import wire
 from streams.topics import HOUR_MS, T
@@ -315,7 +315,7 @@ def _from_outbox(
 ) -> dict[str, Delivery]:
     """A session's replies: a line is sent as soon as it stands there."""
     found: dict[str, Delivery] = {}
-    channel, account, _ = session_id.split(":", 2)
+    channel, account = account_of(session_id)
     address = Address(channel=channel, account=account, conversation="", sender="")
     for record in records:
         shown = wire.shown_of(record.value)

@@ -23,6 +23,20 @@ def session_of(record_id: str) -> str:
     return record_id.rpartition("/")[0]
 
 
+def is_session_id(text: str) -> bool:
+    """Whether it leads to an account: `channel:account:` and the pseudonyms of who talks.
+
+    A host keeps rows of its own beside its sessions', under names that begin with `#`.
+    """
+    return text.count(":") >= 2 and not text.startswith("#")
+
+
+def account_of(session_id: str) -> tuple[str, str]:
+    """The kind of a session's channel, and the account there."""
+    channel, account, _ = session_id.split(":", 2)
+    return channel, account
+
+
 def message_event_id(session_id: str, account: str, *, message_id: str) -> str:
     """A message's event: from the account and the platform's own message id."""
     return derive(session_id, "message", account, message_id)

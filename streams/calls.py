@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from engine.crash_points import CrashPoint
 from engine.errors import NoReceipt, Refused, Unavailable, trace_of
+from engine.ids import account_of
 from engine.ports import Channel, Delivery, Receipt
 from streams.egress import Called
 
@@ -111,12 +112,6 @@ class Calls:
             return Unavailable(told) if channel.idempotent else NoReceipt(told)
         except Exception as error:  # the adapter broke its contract: as good as not sent
             return _broken(channel, error)
-
-
-def account_of(session_id: str) -> tuple[str, str]:
-    """The kind of a session's channel, and the account there."""
-    channel, account, _ = session_id.split(":", 2)
-    return channel, account
 
 
 def _broken(channel: Channel, error: Exception) -> Refused:

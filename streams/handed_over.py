@@ -5,6 +5,7 @@ sessions that have something pending: a handed-over session always has its time-
 """
 
 from engine.flow import Flow
+from engine.ids import account_of
 from engine.session import Session
 from streams.host_state import HandedOver
 
@@ -19,7 +20,7 @@ def in_a_persons_hands(flow: Flow, state: str) -> bool:
 
 def handed_over(session: Session, *, since_ms: int) -> HandedOver:
     """A session in a person's hands, as operators see it."""
-    channel, account = session.id.split(":", 2)[:2]
+    channel, account = account_of(session.id)
     last = session.transcript[-1] if session.transcript else None
     said = [bool(turn.bot) for turn in session.transcript]
     # Turns that were answered together have their answer in the last of them.

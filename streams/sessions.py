@@ -16,10 +16,11 @@ import msgspec
 
 from engine import codec
 from engine.effects import REQUESTS, Cancel, CloseReply, Effect, RunnerRequest, SendMessage
-from engine.errors import InvalidRecord
+from engine.errors import InvalidRecord, Refused
 from engine.events import Address, ClockReached, Event, FlowActivated, MessageReceived, Redriven
 from engine.flow import Flow
-from engine.ids import derive, reply_id
+from engine.ids import derive, is_session_id, reply_id
+from engine.limits import EVENT_BYTES_MAX
 from engine.ports import DeadLetter, LogRecord, SessionRow, StepRow
 from engine.session import Session, Step
 from engine.step import new_session, step
@@ -28,6 +29,8 @@ from engine.transcript import expand
 CACHED_SESSIONS_MAX = 4_096
 CACHED_BYTES_MAX = 64 * 1024 * 1024
 """Of encoded sessions kept decoded: a busy session is touched again within a second."""
+LETTER_SESSION_MAX = 512
+"""Characters of what a record called its session: a key may be as big as a record."""
 _FOR_RUNNERS = (*REQUESTS, Cancel)
 
 
@@ -135,29 +138,32 @@ class Sessions:
                 event = codec.decode_event(record.value)
                 if event.id in deadly:
                     raise InvalidRecord("the process died each time it stepped this event")
-                if event.session_id != record.session_id:
-                    raise InvalidRecord("the event is not of the session that its record is of")
+                _check_place(event, record)
                 if record.session_id == "":
                     self.activate(event)
                 else:
                     self._step(batch, event, record.offset)
             except InvalidRecord as error:
-                letter = DeadLetter(
-                    partition=self._partition,
-                    offset=record.offset,
-                    session_id=record.session_id,
-                    error=str(error),
-                    value=record.value,
-                    at_ms=now_ms,
-                )
-                batch.dead.append(letter)
-                if event is not None:
+                batch.dead.append(self._letter(record, error, now_ms))
+                # Rows of its session may be written only where the event is of that session.
+                if event is not None and event.session_id == record.session_id:
                     self._excuse(batch, event)
                     if isinstance(event.body, ClockReached):
                         batch.unwoken.append((event.session_id, event.body.due_ms))
             batch.watermark = record.offset
         self._before_step("")
         return batch
+
+    def _letter(self, record: LogRecord, error: InvalidRecord, now_ms: int) -> DeadLetter:
+        return DeadLetter(
+            partition=self._partition,
+            offset=record.offset,
+            session_id=record.session_id[:LETTER_SESSION_MAX],
+            error=str(error),
+            # More than an event may have is never one again, and the letter has to fit a record.
+            value=record.value[:EVENT_BYTES_MAX],
+            at_ms=now_ms,
+        )
 
     def committed(self, batch: Batch) -> None:
         """The batch is durable: its sessions may be read from memory from now on."""
@@ -193,6 +199,8 @@ class Sessions:
         body = event.body
         if self._flow is None or not isinstance(body, MessageReceived | Redriven):
             return
+        if not is_session_id(event.session_id):
+            return  # nobody to tell
         _arrived(batch, event)
         message = body.message if isinstance(body, Redriven) else body
         effect_id = derive(event.session_id, "set aside", event.id)
@@ -232,6 +240,17 @@ class Sessions:
                 batch.cancels.append(effect_id)  # a request of this very batch never leaves it
         batch.orders += ordered(done)
         return session
+
+
+def _check_place(event: Event, record: LogRecord) -> None:
+    """Raises InvalidRecord where an event is of no session, or of another one than its record."""
+    if event.session_id != record.session_id:
+        raise InvalidRecord("the event is not of the session that its record is of")
+    if event.session_id == "":
+        if not isinstance(event.body, FlowActivated):
+            raise InvalidRecord("the event is of no session, and activates no flow")
+    elif not is_session_id(event.session_id):
+        raise InvalidRecord("the event's session is none: `channel:account:` and who talks")
 
 
 def _arrived(batch: Batch, event: Event) -> None:
@@ -289,13 +308,22 @@ def first_due(pending: Sequence[Due]) -> int | None:
 
 
 def activated(flow: Flow, config: bytes, *, at_ms: int) -> Event:
-    """The control record that makes a flow the active one."""
+    """The control record that makes a flow the active one.
+
+    Raises Refused where the configuration is too long for a record: nobody could read it again.
+    """
     body = FlowActivated(flow=flow.ref, config=msgspec.Raw(config))
     ref = flow.ref
-    return Event(
+    event = Event(
         id=derive("", "control", ref.name, ref.version, ref.digest, at_ms),
         session_id="",
         at_ms=at_ms,
         source="host",
         body=body,
     )
+    if (size := len(codec.encode(event))) > EVENT_BYTES_MAX:
+        raise Refused(
+            f"the flow's configuration makes a control record of {size} bytes, and an event has at "
+            f"most {EVENT_BYTES_MAX}: shorten its longest text, mostly flow.system_prompt"
+        )
+    return event

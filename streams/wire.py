@@ -16,7 +16,7 @@ from engine import codec
 from engine.effects import Effect, IntentRequest, ModelRequest, RunnerRequest, SkillRequest
 from engine.errors import InvalidRecord
 from engine.events import Address
-from engine.ids import session_of
+from engine.ids import account_of, session_of
 from engine.ports import DeadLetter, Delivery, Frame, Line, LogRecord, StepRow
 from engine.session import Session
 from streams.clock import woken_again_ms
@@ -242,6 +242,8 @@ def request_row(request: RunnerRequest, *, partition: int | None = None) -> Row:
 def request_of(record: Fetched) -> RunnerRequest:
     """Raises InvalidRecord."""
     request: RunnerRequest = _read(_REQUESTS[record.topic], record.value, "request")
+    if session_of(request.effect_id) != request.session_id:
+        raise InvalidRecord("request is not of the session that its id leads to")
     return request
 
 
@@ -266,8 +268,7 @@ _delivery = msgspec.json.Decoder(Delivery)
 
 def account_key(session_id: str) -> bytes:
     """`channel:account` of a session: whoever owns it owns the account's limit."""
-    channel, account, _ = session_id.split(":", 2)
-    return f"{channel}:{account}".encode()
+    return ":".join(account_of(session_id)).encode()
 
 
 def order_row(order: Order) -> Row:

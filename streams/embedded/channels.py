@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from engine.ids import account_of
 from engine.ports import Channel, Line
-from streams.calls import Calls, account_of
+from streams.calls import Calls
 from streams.ingress import Ingress
 
 

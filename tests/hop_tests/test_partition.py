@@ -1,16 +1,19 @@
 """One partition of a cluster, without a cluster: what its rows say, and what a new owner reads."""
 
+import json
 from collections.abc import Iterable, Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from adapters.kafka.records import Fetched, Row
 from engine import codec
 from engine.errors import Refused
-from engine.events import Event, FlowActivated, ModelReplied
+from engine.events import ClockReached, Event, FlowActivated, ModelReplied
 from engine.flow import Flow
 from engine.fold import fold
 from engine.ids import outcome_event_id
+from engine.limits import EVENT_BYTES_MAX
 from engine.ports import Append, Incoming
 from engine.pseudonym import Key
 from engine.step import new_session
@@ -272,6 +275,56 @@ def test_a_record_that_cannot_be_read_is_set_aside_and_the_next_is_stepped() -> 
     assert "not of the session" in letters[2].error
     assert ("user", "hi") in [line[1:] for line in lines(rows)]
     assert owner.watermark == 5
+
+
+@pytest.mark.parametrize("session_id", ["", "abc", "a:b", "#watermark", "#flow:a:b"])
+@pytest.mark.parametrize("body", ["message", "wake"])
+def test_an_event_of_no_session_is_set_aside_and_writes_nothing_else(
+    session_id: str, body: str
+) -> None:
+    log = Log()
+    log.step(log.owner())
+    said = codec.decode_event(log.say("转人工", by=DING).value)
+    log.events.pop()
+    event = replace(said, session_id=session_id, id=f"{session_id}/x")
+    if body == "wake":
+        event = replace(event, body=ClockReached(due_ms=1))
+    log.append(Append(session_id, event.id, codec.encode(event)))
+    log.say("hi")
+    rows = log.step(log.owner())
+    (letter,) = wire.letters_of(as_fetched(of(rows, T.DEAD)))
+    assert (letter.offset, letter.session_id) == (1, session_id)
+    assert next(line[1] for line in lines(rows)) == "user"
+    assert of(rows, T.EGRESS) == []
+    named = {row.key for row in of(rows, T.SESSIONS)}
+    assert session_id.encode() not in named - {wire.WATERMARK}
+    assert log.owner().watermark == 2  # the next owner reads what it left
+
+
+def test_an_event_under_another_sessions_key_changes_neither_session() -> None:
+    log = Log()
+    log.step(log.owner())
+    mine = log.say("hi")
+    log.events.pop()
+    log.append(mine, key="webchat:web:k1:somebody-else")
+    rows = log.step(log.owner())
+    assert len(of(rows, T.DEAD)) == 1
+    assert lines(rows) == []
+    assert {row.key for row in of(rows, T.SESSIONS)} == {wire.WATERMARK}
+
+
+def test_a_record_of_any_size_has_a_letter_that_fits_a_record() -> None:
+    log = Log()
+    log.step(log.owner())
+    log.append(Append("k" * 500_000, "x", b"x" * 1_000_000))
+    (row,) = of(log.step(log.owner()), T.DEAD)
+    assert len(row.value or b"") < 2 * EVENT_BYTES_MAX
+
+
+def test_a_configuration_that_no_record_can_hold_is_refused() -> None:
+    config = json.dumps({"system_prompt": "x" * 70_000}).encode()
+    with pytest.raises(Refused, match=r"at most 65536: shorten .*flow\.system_prompt"):
+        activated(registry.build("assistant", config), config, at_ms=START_MS)
 
 
 def test_an_event_begun_three_times_is_set_aside_and_its_person_told_once() -> None:

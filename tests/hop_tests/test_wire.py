@@ -1,6 +1,12 @@
 """Rows that are read without a partition, a role or a broker."""
 
+import pytest
+from msgspec.structs import replace
+
 from adapters.kafka.records import Fetched
+from engine import codec
+from engine.effects import SkillRequest
+from engine.errors import InvalidRecord
 from engine.ports import Frame
 from streams import wire
 from streams.cluster.newest_frames import newest_frames
@@ -13,6 +19,25 @@ def fetched(reply: str, *, attempt: int, n: int, offset: int) -> Fetched:
     frame = Frame(reply_id=reply, session_id=SESSION, attempt=attempt, n=n, text="so far")
     row = wire.frame_row(frame, outbox=frozenset())
     return Fetched(T.FRAMES, 0, offset, 0, row.key, row.value, row.headers)
+
+
+def test_a_request_whose_id_leads_to_another_session_is_not_performed() -> None:
+    good = SkillRequest(
+        session_id=SESSION,
+        effect_id=f"{SESSION}/1",
+        skill="echo",
+        text="hi",
+        locale="",
+        expires_ms=1,
+    )
+    assert wire.request_of(requested(good)) == good
+    for effect_id in ("abc", "ding:bot:ben/1"):
+        with pytest.raises(InvalidRecord, match="not of the session"):
+            wire.request_of(requested(replace(good, effect_id=effect_id)))
+
+
+def requested(request: SkillRequest) -> Fetched:
+    return Fetched(T.SKILL, 0, 0, 0, SESSION.encode(), codec.encode(request), ())
 
 
 def test_the_newest_frame_of_each_reply_counts_and_one_of_nobody_holds_up_none() -> None:
