@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
-from adapters.kafka.clients import KafkaSettings, begun, ended, producer_of, told
+from adapters.kafka.clients import (
+    REQUEST_BYTES_MAX,
+    KafkaSettings,
+    begun,
+    ended,
+    producer_of,
+    told,
+)
 from adapters.kafka.partitions import partition_of
 from adapters.kafka.records import Row
 from engine.errors import InvalidRecord
@@ -76,8 +83,11 @@ async def _sent(
             if batch is not None:
                 sent.append(await _send(producer, batch, topic, partition=partition))
             batch = batches[to] = producer.create_batch()
-            if not _added(batch, row, now_ms):
-                raise InvalidRecord(f"a record for {row.topic} is larger than a batch")
+            # The first one of a batch is taken whatever its size is.
+            if not _added(batch, row, now_ms) or batch.size() > REQUEST_BYTES_MAX:
+                raise InvalidRecord(
+                    f"a record for {row.topic} is larger than {REQUEST_BYTES_MAX} bytes"
+                )
     for (topic, partition), batch in batches.items():
         sent.append(await _send(producer, batch, topic, partition=partition))
     return sent
