@@ -30,7 +30,8 @@ from streams.version import own_version
 log = logging.getLogger(__name__)
 
 STUCK_MS = 60_000
-"""A role's loop turns at least each few seconds, whatever it waits for."""
+"""Whatever a role waits for, its loop turns each few seconds, and what it asks of brokers that are
+there has an end within half a minute."""
 AGAIN_S = 0.5
 
 
@@ -58,7 +59,12 @@ class Worker:
         return replace(found, ready=not whys, reason="; ".join(whys))
 
     def alive(self) -> str:
-        """The role whose loop has stood still for a minute, if one has."""
+        """The roles that have not got on for a minute, though the brokers were there all the time.
+
+        While they are away no restart would help, and all processes would restart at once.
+        """
+        if self._parts.appender.taken_for_s * 1_000 < STUCK_MS:
+            return ""
         now_ms = awake_ms()
         roles = self._parts.roles
         return ", ".join(r.name for r in roles if now_ms - r.progressed_ms > STUCK_MS)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import faust
 import faust.app.base
@@ -31,6 +31,7 @@ from yarl import URL
 from adapters.kafka.clients import KafkaSettings, tls_context
 from adapters.kafka.records import Fetched
 from engine.errors import Refused, trace_of
+from streams.machine_clock import awake_ms
 from streams.partition_worker import GROUP, PartitionWorker
 from streams.topics import T
 
@@ -94,9 +95,12 @@ class Thread(driver.AIOKafkaConsumerThread):
 
 
 class Consumer(driver.Consumer):
-    """Hands over batches; their acks come in order, one for each."""
+    """Hands over batches; their acks come in order, one for each. `looked_ms`: for records."""
+
+    looked_ms: int
 
     def _new_consumer_thread(self) -> Thread:
+        self.looked_ms = awake_ms()
         return Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -125,6 +129,7 @@ class Consumer(driver.Consumer):
             die(error)
 
     async def _drain_once(self) -> None:
+        self.looked_ms = awake_ms()
         full = self._buffered_partitions and not self._get_active_partitions()
         # Faust would sleep for a second where every partition has enough.
         await self.sleep(0.005 if full else 0)
@@ -219,6 +224,15 @@ class Members:
         except AssertionError:
             # It moves away, at this very moment perhaps, and its end is not known here any more.
             return 0
+
+    def looked_ms(self) -> int:
+        """When Faust last looked for records, by `awake_ms`; now, where it need not."""
+        if not self.assigned_once:
+            return awake_ms()
+        consumer = cast(Consumer, self._app.consumer)
+        if self._app.rebalancing:
+            consumer.looked_ms = awake_ms()
+        return consumer.looked_ms
 
     def hold_all(self) -> None:
         """Fetch nothing more."""

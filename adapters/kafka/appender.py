@@ -10,6 +10,7 @@ first append and at each one, and appends nothing while they are further apart t
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -88,6 +89,7 @@ class Appender:
         self._beats: asyncio.Task[None] | None = None
         self.fault = AWAY
         self.skew_ms = 0
+        self._away_s = time.monotonic()
 
     async def start(self) -> None:
         """Connect and look at the clock once. Raises Unavailable while the brokers are away.
@@ -106,6 +108,11 @@ class Appender:
         if self._producer is not None:
             await ended(self._producer)
             self._producer = None
+
+    @property
+    def taken_for_s(self) -> float:
+        """How long the brokers have taken our heartbeats without a gap."""
+        return time.monotonic() - self._away_s
 
     def now_ms(self) -> int:
         """Log time: what an event that is made now says."""
@@ -168,7 +175,7 @@ class Appender:
             except (EngineError, TimeoutError) as error:
                 if not self.fault:
                     log.warning("nothing is appended just now: %s", str(error) or AWAY)
-                self.fault = self.fault or AWAY
+                self.fault, self._away_s = self.fault or AWAY, time.monotonic()
                 # One that only takes long is on its way still.
                 if isinstance(error, EngineError) and self._producer is not None:
                     await self._drop(self._producer)

@@ -5,7 +5,9 @@ that an earlier one still writes is taken. What that one left open is settled by
 """
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -16,14 +18,43 @@ from adapters.kafka.records import Row
 from engine.errors import Conflict, Unavailable
 
 
-class Transactions:
-    """The transactions of one owner, one at a time."""
+class Open:
+    """The transactions of a process that are open just now. Whoever reads committed records waits
+    for each of them."""
 
-    def __init__(self, settings: KafkaSettings, transactional_id: str) -> None:
+    def __init__(self) -> None:
+        self._since_s: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        """How many they are."""
+        return len(self._since_s)
+
+    def oldest_s(self) -> float:
+        """For how long the oldest has been."""
+        now_s = time.monotonic()
+        return now_s - min(self._since_s.values(), default=now_s)
+
+    @contextmanager
+    def one(self, transactional_id: str) -> Iterator[None]:
+        """While this one is."""
+        self._since_s[transactional_id] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._since_s[transactional_id]
+
+
+class Transactions:
+    """The transactions of one owner, one at a time. `open_now`: those of the process."""
+
+    def __init__(
+        self, settings: KafkaSettings, transactional_id: str, *, open_now: Open | None = None
+    ) -> None:
         self._settings = settings
         self._id = transactional_id
         self._producer: AIOKafkaProducer | None = None
         self._over: Conflict | Unavailable | None = None
+        self._open_now = Open() if open_now is None else open_now
 
     async def begin(self) -> None:
         """Become the owner: from now on every older one's `write` raises Conflict."""
@@ -48,7 +79,8 @@ class Transactions:
         if self._over is not None:
             raise type(self._over)(str(self._over))
         try:
-            await self._write(rows)
+            with self._open_now.one(self._id):
+                await self._write(rows)
         except (Conflict, Unavailable) as error:
             self._over = error
             raise

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 
 from adapters.kafka.appender import Appender
+from adapters.kafka.transactions import Open
 from engine.errors import Refused
 from engine.events import FlowRef
 from engine.flow import Flow
@@ -21,7 +22,7 @@ from engine.ports import ModelRunner
 from streams import crash_marks
 from streams.cluster import ROLES
 from streams.cluster.links import kafka_settings
-from streams.cluster.metrics import Metrics
+from streams.cluster.metrics import Metrics, open_transactions
 from streams.cluster.role import Role, Works
 from streams.machine_clock import MachineClock
 from streams.outbox import OUTBOX_CHANNELS
@@ -102,6 +103,10 @@ class _Wiring:
         return Metrics(self.registry)
 
     @cached_property
+    def _open_now(self) -> Open:
+        return open_transactions(self.registry)
+
+    @cached_property
     def _model(self) -> ModelRunner:
         """One model for all roles of the process: skills may ask it, too."""
         from streams.cluster.shared_model import SharedModel
@@ -142,6 +147,7 @@ class _Wiring:
             build=lambda body: _flow(body.flow, bytes(body.config)),
             outbox=OUTBOX_CHANNELS,
             metrics=SteppingMetrics(self.registry),
+            open_now=self._open_now,
             batch_max=self._settings.engine.batch_events_max,
         )
 
@@ -178,6 +184,7 @@ class _Wiring:
             channels=(),  # web chat needs none: its lines are durable with the step
             accounts=lambda now_ms: {},
             metrics=self._metrics,
+            open_now=self._open_now,
         )
 
     def _waking(self) -> Role:

@@ -21,7 +21,7 @@ from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.reading import read_partition
 from adapters.kafka.records import Fetched, Row
-from adapters.kafka.transactions import Transactions
+from adapters.kafka.transactions import Open, Transactions
 from engine.crash_points import CrashPoint
 from engine.errors import Conflict, InvalidRecord, Unavailable
 from engine.limits import EVENT_BYTES_MAX
@@ -57,6 +57,7 @@ class Outside(NamedTuple):
     metrics: Metrics
     at: Callable[[CrashPoint, int], None]
     jitter: Callable[[], float] = random.random
+    open_now: Open | None = None
 
 
 class Batch:
@@ -82,7 +83,9 @@ class Lane:
         self._outside = outside
         self._appender = outside.appender
         self._done = done
-        self._transactions = Transactions(outside.settings, f"egress-{partition}")
+        self._transactions = Transactions(
+            outside.settings, f"egress-{partition}", open_now=outside.open_now
+        )
         self._calls = Calls(outside.channels)
         self._calls.pump = Pump(self._may_call, self._call_ended, outside.at)
         self._egress = self._new_egress({})

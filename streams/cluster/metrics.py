@@ -5,6 +5,22 @@ Label values are few and fixed: never a session, never a text.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from adapters.kafka.transactions import Open
+
+
+def open_transactions(registry: CollectorRegistry) -> Open:
+    """Those of the process, told whenever somebody asks."""
+    found = Open()
+    count = Gauge("assistant_transactions_open", "Transactions open now", registry=registry)
+    count.set_function(lambda: len(found))
+    oldest = Gauge(
+        "assistant_transaction_oldest_seconds",
+        "For how long the oldest of them has been open: all readers of its partitions wait for it",
+        registry=registry,
+    )
+    oldest.set_function(found.oldest_s)
+    return found
+
 
 class Metrics:
     """The numbers of all roles of one process, in its registry."""

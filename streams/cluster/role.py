@@ -24,7 +24,7 @@ TURN_S_MAX = 5.0
 class Works(Protocol):
     """What a process asks of each of its roles, whatever it is made of.
 
-    `ready`: empty, or why not. `progressed_ms`: its loop's last turn, by `awake_ms`.
+    `ready`: empty, or why not. `progressed_ms`: when it last got on, by `awake_ms`.
     """
 
     at: Callable[[CrashPoint, int], None]
@@ -47,7 +47,7 @@ class Works(Protocol):
 
 
 class Role:
-    """What all roles share. `ready`: empty, or why not. `progressed_ms`: its loop's last turn."""
+    """What all roles share. `ready`: empty, or why not. `progressed_ms`: when it last got on."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -98,6 +98,10 @@ class Role:
         """Why it is connected and yet not ready; empty: it is."""
         return ""
 
+    def _got_on_ms(self) -> int:
+        """When it last got on: just now, since its loop went round."""
+        return awake_ms()
+
     async def _drained(self) -> None:
         """Return when nothing is in hand."""
 
@@ -132,7 +136,7 @@ class Role:
             self._connected = True
             while not self._stopping and not self._ends.done():
                 await self._try_turn()
-                self.progressed_ms = awake_ms()
+                self.progressed_ms = self._got_on_ms()
         except (Conflict, Refused) as error:
             self._fail(error)
         except Exception as error:

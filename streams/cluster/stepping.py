@@ -14,9 +14,11 @@ from collections.abc import Callable
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.ledger import Ledger
 from adapters.kafka.tail import Tail
+from adapters.kafka.transactions import Open
 from engine.events import FlowActivated
 from engine.flow import Flow
 from streams.cluster.last_shown import BACK_MS, LastShown
+from streams.cluster.progress import Progress
 from streams.cluster.role import Role
 from streams.cluster.stepping_metrics import SteppingMetrics
 from streams.faust_app import Members, die, sessions_app
@@ -49,6 +51,7 @@ class Stepping(Role):
         outbox: frozenset[str],
         metrics: SteppingMetrics,
         batch_max: int = 256,
+        open_now: Open | None = None,
     ) -> None:
         super().__init__("sessions")
         self._kafka = kafka
@@ -57,6 +60,8 @@ class Stepping(Role):
         self._outbox = outbox
         self._metrics = metrics
         self._batch_max = batch_max
+        self._open_now = open_now
+        self._progress = Progress()
         self.app, self._members = sessions_app(
             kafka, instance=instance, make=self._worker, heard=metrics
         )
@@ -69,9 +74,12 @@ class Stepping(Role):
         partition = Partition(
             number, build=self._build, outbox=self._outbox, shown=self._shown.shown
         )
+        ledger = Ledger(
+            self._kafka, role=GROUP, partition=number, state=T.SESSIONS, open_now=self._open_now
+        )
         worker = PartitionWorker(
             partition,
-            ledger=Ledger(self._kafka, role=GROUP, partition=number, state=T.SESSIONS),
+            ledger=self._progress.heard(number, ledger),
             reader=members,
             watched=self._metrics,
             now_ms=wall_ms,
@@ -92,6 +100,14 @@ class Stepping(Role):
         sessions = sum(len(worker.partition) for worker in self._members.workers.values())
         self._metrics.looked(self._members.lag(), sessions=sessions)
 
+    def _got_on_ms(self) -> int:
+        """That partition's time which stands longest, or that of Faust's loop."""
+        in_hand = {
+            number: not worker.ready or worker.waiting > 0
+            for number, worker in self._members.workers.items()
+        }
+        return min(self._progress.look(in_hand), self._members.looked_ms())
+
     def _not_yet(self) -> str:
         if not self._members.assigned_once:
             return "joining the group"
@@ -105,19 +121,24 @@ class Stepping(Role):
             await asyncio.sleep(0.01)
 
     async def _let_go(self) -> None:
+        # Clients would wait for brokers that are away for as long as they are, and Faust does not
+        # always hear that it is to stop waiting.
+        leaving = asyncio.create_task(self._leave(), name="sessions-leave")
+        in_time, late = await asyncio.wait([leaving], timeout=LEAVE_WITHIN_S)
+        for task in late:
+            log.warning("Faust does not end in order: the process ends all the same")
+            task.cancel()
+        for task in in_time:
+            task.result()
+
+    async def _leave(self) -> None:
         if self._beside is not None:
             self._beside.cancel()
             await asyncio.wait([self._beside])
-        try:
-            # Faust would wait for brokers that are away for as long as they are.
-            async with asyncio.timeout(LEAVE_WITHIN_S):
-                await self._members.commit()
-                # One with a name of its own is expected back: leaving would move its partitions
-                # twice.
-                if not self._is_static:
-                    await self.app.stop()
-        except TimeoutError:
-            log.warning("Faust does not end in order: the process ends all the same")
+        await self._members.commit()
+        # One with a name of its own is expected back: leaving would move its partitions twice.
+        if not self._is_static:
+            await self.app.stop()
         await self._frames.stop()
 
     # ---- frames --------------------------------------------------------------------------------

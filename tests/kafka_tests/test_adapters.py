@@ -4,12 +4,15 @@ import asyncio
 
 import pytest
 from aiokafka.producer import sender
+from prometheus_client import CollectorRegistry
 
 from adapters.kafka import appender as appender_module
 from adapters.kafka import clients
+from adapters.kafka import ledger as ledger_module
 from adapters.kafka.admin import Wanted, create_topics, describe_topics
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.ledger import Ledger
 from adapters.kafka.newest import NewestSender
 from adapters.kafka.reading import read_partition
 from adapters.kafka.records import Fetched, Row
@@ -20,6 +23,7 @@ from deploy.kafka.cluster import Cluster
 from engine.errors import Conflict, InvalidRecord, Refused, Unavailable
 from engine.limits import CLOCK_SKEW_MAX_MS
 from engine.ports import Append
+from streams.cluster.metrics import open_transactions
 from streams.machine_clock import MachineClock
 from streams.topics import BY_NAME, TOPICS, T
 from tests.kafka_tests.conftest import started
@@ -127,6 +131,45 @@ async def test_a_newer_owner_fences_the_older_one(broker: Cluster, prefix: str) 
         (b"older", (("h", b"1"),)),
         (b"newer", (("h", b"1"),)),
     ]
+
+
+async def test_a_ledger_answers_or_says_that_the_brokers_do_not(
+    prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client would wait for as long as it takes, and nobody would hear of it."""
+    monkeypatch.setattr(ledger_module, "ANSWERS_WITHIN_S", 2.0)
+    with started() as cluster:
+        settings = await installed(cluster.bootstrap, prefix)
+        ledger = Ledger(settings, role="r", partition=0, state=T.SESSIONS)
+        cluster.brokers[0].pause()
+        with pytest.raises(Unavailable, match="does not know us as its owner"):
+            await ledger.claim()
+        with pytest.raises(Unavailable, match="gives no rows"):
+            await anext(ledger.rows())
+        monkeypatch.setattr(ledger_module, "ANSWERS_WITHIN_S", 30.0)
+        cluster.brokers[0].resume()
+        await ledger.claim()
+        assert [records async for records in ledger.rows()] == []
+        await ledger.close()
+
+
+async def test_open_transactions_are_told_with_the_age_of_the_oldest() -> None:
+    registry = CollectorRegistry()
+    open_now = open_transactions(registry)
+
+    def told() -> tuple[float | None, float | None]:
+        oldest = registry.get_sample_value("assistant_transaction_oldest_seconds")
+        return registry.get_sample_value("assistant_transactions_open"), oldest
+
+    assert told() == (0, 0)
+    with open_now.one("sessions-0"):
+        await asyncio.sleep(0.05)
+        with open_now.one("sessions-1"):
+            count, oldest_s = told()
+            assert count == 2
+            assert oldest_s is not None
+            assert oldest_s >= 0.05
+    assert told() == (0, 0)
 
 
 async def take(queue: WorkQueue, want: int, *, within_s: float = 20) -> list[Fetched]:

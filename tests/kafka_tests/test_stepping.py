@@ -31,6 +31,7 @@ from streams.cluster.stepping import Stepping
 from streams.cluster.stepping_metrics import SteppingMetrics
 from streams.embedded.assemble import OUTBOX_CHANNELS, flow_of
 from streams.ingress import Ingress
+from streams.machine_clock import awake_ms
 from streams.topics import T
 from tests.kafka_tests import processes
 from tests.kafka_tests.conftest import started
@@ -184,8 +185,10 @@ async def test_a_worker_without_the_active_version_says_so_and_ends(
 
 
 @asynccontextmanager
-async def stepping(settings: KafkaSettings) -> AsyncIterator[Stepping]:
-    """The role in this process, with all partitions and ready."""
+async def stepping(
+    settings: KafkaSettings, *, partitions: int = PARTITIONS
+) -> AsyncIterator[Stepping]:
+    """The role in this process, with so many partitions and ready."""
     role = Stepping(
         settings,
         instance="",
@@ -196,7 +199,7 @@ async def stepping(settings: KafkaSettings) -> AsyncIterator[Stepping]:
     await role.start()
     try:
         async with asyncio.timeout(WITHIN_S):
-            while len(role._members.lag()) < PARTITIONS or role.ready:
+            while len(role._members.lag()) < partitions or role.ready:
                 await asyncio.sleep(0.01)
         yield role
     finally:
@@ -237,6 +240,29 @@ async def test_what_faust_answers_with_an_end_of_its_own_ends_the_process(
         await appender.append(said(1, people=1, now_ms=appender.now_ms()))
         error = await asyncio.wait_for(died.get(), WITHIN_S)
     assert isinstance(error, TopicAuthorizationFailedError)
+
+
+async def test_a_process_gets_on_while_it_looks_for_records_whether_it_has_partitions_or_not(
+    broker: Cluster, prefix: str
+) -> None:
+    def stands_ms(role: Stepping) -> int:
+        return awake_ms() - role.progressed_ms
+
+    settings = await installed(broker.bootstrap, prefix, partitions=1)
+    await processes.activate(settings, partitions=1, at_ms=time.time_ns() // 1_000_000)
+    async with stepping(settings, partitions=1) as role, stepping(settings, partitions=0) as other:
+        async with asyncio.timeout(WITHIN_S):
+            while role.ready or other.ready:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(8)
+        assert stands_ms(role) < 2_500
+        assert stands_ms(other) < 2_500
+        assert not (role._members.workers and other._members.workers)
+        looks = role if role._members.workers else other
+        await looks.app._fetcher.stop()  # nobody would hear of it
+        async with asyncio.timeout(WITHIN_S):
+            while stands_ms(looks) < 5_000:
+                await asyncio.sleep(0.1)
 
 
 async def test_what_ends_a_process_quotes_nobody(
