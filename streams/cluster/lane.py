@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
-from adapters.kafka.reading import read_partition
+from adapters.kafka.reading import bounds_of, read_partition
 from adapters.kafka.records import Fetched, Row
 from adapters.kafka.transactions import Transactions
 from engine.crash_points import CrashPoint
@@ -27,6 +27,7 @@ from streams import wire
 from streams.calls import Calls, Pump
 from streams.cluster.metrics import Metrics
 from streams.cluster.role import RETRY_S
+from streams.cut_logs import require_whole
 from streams.egress import Account, Called, Egress
 from streams.topics import HOUR_MS, T
 
@@ -206,6 +207,7 @@ class Lane:
         now_ms = self._appender.now_ms()
         found = await self._found(now_ms)
         self._watermark = found.watermark
+        await self._require_whole()
         accounts = self._outside.accounts(now_ms)
         self._egress = Egress(accounts, delivery=_not_asked, jitter=self._outside.jitter)
         deliveries = sorted(found.on_their_way.values(), key=lambda item: item[:2])
@@ -226,6 +228,13 @@ class Lane:
             for record in records:
                 found.read(record, now_ms)
         return found
+
+    async def _require_whole(self) -> None:
+        """Raises Refused where orders would stand at offsets that count as taken."""
+        settings, partition = self._outside.settings, self.partition
+        _, end = await bounds_of(settings, T.EGRESS, partition=partition, committed=False)
+        # What was not taken in a week is gone by rule, so its beginning says nothing.
+        require_whole(T.EGRESS, partition, applied=self._watermark, begin=0, end=end)
 
     async def sweep(self) -> None:
         """Find receipts that are old enough to be deleted; the next batches delete them."""
@@ -252,6 +261,8 @@ class Lane:
 
     async def _work(self) -> None:
         self._wake.clear()
+        if self._orders and self._orders[0].offset <= self._watermark:
+            await self._require_whole()  # again after a move or a death, or of a topic made anew
         orders, self._orders = self._orders[:ORDERS_MAX], self._orders[ORDERS_MAX:]
         called, self._called = self._called, []
         now_ms = self._appender.now_ms()
