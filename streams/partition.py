@@ -106,7 +106,7 @@ class Partition:
                 self.unreadable += 1
 
     def _take(self, record: Fetched) -> None:
-        session_id, value = wire.text_of(record.key), record.value
+        session_id, value = wire.session_of_key(record.key), record.value
         if value is None:
             self._kept.pop(session_id, None)
         else:

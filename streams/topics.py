@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 FOR_EVER = -1
+ORDERS_KEPT_MS = 7 * DAY_MS
+"""Longer than a platform is away; what was ordered before that is of no use to anybody."""
 
 
 class T(StrEnum):
@@ -106,7 +108,7 @@ TOPICS: tuple[Topic, ...] = (
         T.EGRESS,
         "account",
         "sessions",
-        _deleted(7 * DAY_MS),
+        _deleted(ORDERS_KEPT_MS),
         "orders to platforms: longer than any outage of one",
     ),
     Topic(
