@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 
 from adapters.kafka.clients import KafkaSettings
-from adapters.kafka.reading import read_partition
+from adapters.kafka.reading import bounds_of, read_partition
 from adapters.kafka.records import Fetched, Row
 from adapters.kafka.transactions import Open, Transactions
 from engine.errors import Unavailable
@@ -20,9 +20,9 @@ ANSWERS_WITHIN_S = 30.0
 
 
 class Ledger:
-    """The ledger of one partition. `role`: of whose owner; `state`: the topic that it reads.
+    """The ledger of one partition. What it is asked ends: Unavailable, where no broker answers.
 
-    What it is asked ends: it raises Unavailable where the brokers do not answer.
+    `role`: of whose owner. `log`: the topic whose records it applies; `state`: what came of them.
     """
 
     def __init__(
@@ -31,10 +31,12 @@ class Ledger:
         *,
         role: str,
         partition: int,
+        log: str,
         state: str,
         open_now: Open | None = None,
     ) -> None:
         self._settings = settings
+        self._log = log
         self._partition = partition
         self._state = state
         self._transactions = Transactions(settings, f"{role}-{partition}", open_now=open_now)
@@ -56,6 +58,14 @@ class Ledger:
                 if records is None:
                     return
                 yield records
+
+    async def bounds(self) -> tuple[int, int]:
+        """The first offset of the log, and the one after its last record, committed or not."""
+        with self._ending("does not say where its log ends"):
+            async with asyncio.timeout(ANSWERS_WITHIN_S):
+                return await bounds_of(
+                    self._settings, self._log, partition=self._partition, committed=False
+                )
 
     async def commit(self, rows: Sequence[Row]) -> None:
         """One transaction. Raises Conflict where another owner has taken over.

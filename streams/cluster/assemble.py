@@ -50,7 +50,8 @@ def assemble_worker(
 ) -> Assembled:
     """Wire these roles. Raises Refused with what is wrong and the fix."""
     wiring = _Wiring(settings, env)
-    roles: list[Works] = [wiring.role(n) for n in ROLES if n in names and n != "ingress"]
+    asked = [name for name in ROLES if name in names and name != "ingress"]
+    roles: list[Works] = [part for name in asked for part in wiring.parts(name)]
     gateway = wiring.gateway() if "ingress" in names else None
     if gateway is not None:  # it takes messages in, and so begins last
         roles.append(gateway.gateway)
@@ -100,7 +101,7 @@ class _Wiring:
 
     @cached_property
     def _metrics(self) -> Metrics:
-        return Metrics(self.registry)
+        return Metrics(self.registry, open_now=self._open_now)
 
     @cached_property
     def _open_now(self) -> Open:
@@ -114,19 +115,20 @@ class _Wiring:
 
         return SharedModel(model_runner(self._settings))
 
-    def role(self, name: str) -> Role:
-        """One of them but ingress."""
+    def parts(self, name: str) -> Sequence[Role]:
+        """What makes up one of them but ingress."""
         match name:
             case "sessions":
-                return self.stepping()
+                return [self.stepping()]
             case "model":
-                return self._performing(T.MODEL)
+                # As embedded: without a recogniser its requests are answered so, at once.
+                return [self._performing(T.MODEL), self._performing(T.INTENT)]
             case "skill":
-                return self._performing(T.SKILL)
+                return [self._performing(T.SKILL)]
             case "egress":
-                return self._sending()
+                return [self._sending()]
             case "clock":
-                return self._waking()
+                return [self._waking()]
             case _:
                 raise Refused(f"there is no role {name!r}: {', '.join(ROLES)}")
 
@@ -146,8 +148,7 @@ class _Wiring:
             instance=self._instance,
             build=lambda body: _flow(body.flow, bytes(body.config)),
             outbox=OUTBOX_CHANNELS,
-            metrics=SteppingMetrics(self.registry),
-            open_now=self._open_now,
+            metrics=SteppingMetrics(self.registry, open_now=self._open_now),
             batch_max=self._settings.engine.batch_events_max,
         )
 
@@ -162,7 +163,7 @@ class _Wiring:
             now_ms=self.appender.now_ms,
             attempt=1,
             calls_max=settings.model.calls_max,
-            model=self._model,
+            model=None if topic is T.INTENT else self._model,
             skills=skill_runner(settings, cards, model=self._model, env=self._env),
         )
         return Performing(
@@ -184,7 +185,6 @@ class _Wiring:
             channels=(),  # web chat needs none: its lines are durable with the step
             accounts=lambda now_ms: {},
             metrics=self._metrics,
-            open_now=self._open_now,
         )
 
     def _waking(self) -> Role:

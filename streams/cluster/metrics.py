@@ -23,9 +23,10 @@ def open_transactions(registry: CollectorRegistry) -> Open:
 
 
 class Metrics:
-    """The numbers of all roles of one process, in its registry."""
+    """The numbers of all roles of one process, in its registry. `open_now`: its transactions."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, *, open_now: Open | None = None) -> None:
+        self.open_now = Open() if open_now is None else open_now
         self.registry = registry
         self.in_hand = Gauge(
             "assistant_in_hand", "Records read and not done", ["role"], registry=registry

@@ -28,7 +28,7 @@ class Progress:
 
     def heard(self, partition: int, ledger: Ledger) -> Ledger:
         """The same ledger, whose answers are heard."""
-        return _Heard(self, partition, ledger)
+        return _Heard(self, partition, ledger=ledger)
 
     def look(self, in_hand: Mapping[int, bool]) -> int:
         """When the partition that stands longest got on; now, where none stands.
@@ -52,7 +52,7 @@ class Progress:
 
 
 class _Heard:
-    def __init__(self, progress: Progress, partition: int, ledger: Ledger) -> None:
+    def __init__(self, progress: Progress, partition: int, *, ledger: Ledger) -> None:
         self._progress = progress
         self._partition = partition
         self._ledger = ledger
@@ -64,6 +64,9 @@ class _Heard:
         rows = self._ledger.rows()
         while (records := await self._hear(anext(rows, None))) is not None:
             yield records
+
+    async def bounds(self) -> tuple[int, int]:
+        return await self._hear(self._ledger.bounds())
 
     async def commit(self, rows: Sequence[Row]) -> None:
         await self._hear(self._ledger.commit(rows))

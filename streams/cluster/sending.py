@@ -15,7 +15,6 @@ from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.records import Fetched
 from adapters.kafka.tail import Tail
-from adapters.kafka.transactions import Open
 from adapters.kafka.work import WorkQueue
 from engine.crash_points import CrashPoint
 from engine.errors import InvalidRecord, Unavailable, trace_of
@@ -55,15 +54,12 @@ class Sending(Role):
         channels: Sequence[Channel],
         accounts: Callable[[int], Accounts],
         metrics: Metrics,
-        open_now: Open | None = None,
     ) -> None:
         super().__init__("egress")
         self._appender = appender
         self._metrics = metrics
         self._kinds = frozenset(channel.kind for channel in channels)
-        self._outside = Outside(
-            settings, appender, channels, accounts, metrics, self._at, open_now=open_now
-        )
+        self._outside = Outside(settings, appender, channels, accounts, metrics, self._at)
         self._queue = WorkQueue(settings, T.EGRESS, group="egress", instance=instance)
         self._queue.moved = self._moved
         self._queue.leaving = self._leave

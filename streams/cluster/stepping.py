@@ -14,7 +14,6 @@ from collections.abc import Callable
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.ledger import Ledger
 from adapters.kafka.tail import Tail
-from adapters.kafka.transactions import Open
 from engine.events import FlowActivated
 from engine.flow import Flow
 from streams.cluster.last_shown import BACK_MS, LastShown
@@ -51,7 +50,6 @@ class Stepping(Role):
         outbox: frozenset[str],
         metrics: SteppingMetrics,
         batch_max: int = 256,
-        open_now: Open | None = None,
     ) -> None:
         super().__init__("sessions")
         self._kafka = kafka
@@ -60,7 +58,6 @@ class Stepping(Role):
         self._outbox = outbox
         self._metrics = metrics
         self._batch_max = batch_max
-        self._open_now = open_now
         self._progress = Progress()
         self.app, self._members = sessions_app(
             kafka, instance=instance, make=self._worker, heard=metrics
@@ -75,7 +72,12 @@ class Stepping(Role):
             number, build=self._build, outbox=self._outbox, shown=self._shown.shown
         )
         ledger = Ledger(
-            self._kafka, role=GROUP, partition=number, state=T.SESSIONS, open_now=self._open_now
+            self._kafka,
+            role=GROUP,
+            partition=number,
+            log=T.EVENTS,
+            state=T.SESSIONS,
+            open_now=self._metrics.open_now,
         )
         worker = PartitionWorker(
             partition,

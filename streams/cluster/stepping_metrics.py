@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from adapters.kafka.transactions import Open
 from streams.batch_counts import BatchCounts
 from streams.partition import Decided, Partition
 
@@ -22,9 +23,10 @@ class Stands(NamedTuple):
 
 
 class SteppingMetrics:
-    """The numbers of the partition workers of one process."""
+    """The numbers of the partition workers of one process. `open_now`: its transactions."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, *, open_now: Open | None = None) -> None:
+        self.open_now = Open() if open_now is None else open_now
         self._stepping: tuple[int, int, float] | None = None
         self._counts = BatchCounts(registry)
         self._commit = Histogram(

@@ -140,7 +140,7 @@ async def test_a_ledger_answers_or_says_that_the_brokers_do_not(
     monkeypatch.setattr(ledger_module, "ANSWERS_WITHIN_S", 2.0)
     with started() as cluster:
         settings = await installed(cluster.bootstrap, prefix)
-        ledger = Ledger(settings, role="r", partition=0, state=T.SESSIONS)
+        ledger = Ledger(settings, role="r", partition=0, log=T.EVENTS, state=T.SESSIONS)
         cluster.brokers[0].pause()
         with pytest.raises(Unavailable, match="does not know us as its owner"):
             await ledger.claim()
