@@ -202,7 +202,8 @@ class ClusterRecords:
             all_found=lambda found: bool(found) and _is_first_line(found[0]),
             before_ms=before_ms,
         )
-        found = _from_outbox(session_id, shown, causes=_causes(known))
+        said = self._scan.readable(shown, lambda record: wire.shown_of(record.value))
+        found = _from_outbox(session_id, said, causes=_causes(known))
         if found:
             return found
         account = partition_of(wire.account_key(session_id), self._partitions)
@@ -213,8 +214,8 @@ class ClusterRecords:
             keep=lambda record: record.key.startswith(prefix) and record.value is not None,
             all_found=lambda found: False,
         )
-        newest = {row.key: row for row in rows}.values()
-        return {d.reply_id: d for d in (wire.delivery_of(row.value) for row in newest)}
+        deliveries = self._scan.readable(rows, lambda record: wire.delivery_of(record.value))
+        return {delivery.reply_id: delivery for _, delivery in deliveries}
 
     # ---- many sessions -------------------------------------------------------------------------
 
@@ -228,8 +229,9 @@ class ClusterRecords:
                 all_found=lambda found: False,
                 most=SCANNED_MAX // self._partitions,
             )
-            newest = {row.key: row.value for row in rows}
-            listed |= {key.decode(): value for key, value in newest.items() if value}
+            named = self._scan.readable(rows, lambda record: wire.session_of_key(record.key))
+            newest = {session_id: row.value for row, session_id in named}
+            listed |= {session_id: value for session_id, value in newest.items() if value}
         return listed
 
     async def _ending(self, digits: str) -> list[str]:
@@ -259,7 +261,9 @@ class ClusterRecords:
         rows = await self._scan.back(
             T.DEAD, 0, keep=lambda r: True, all_found=lambda found: False, most=LETTERS_MAX
         )
-        return sorted(wire.letters_of(rows), key=lambda one: (one.at_ms, one.partition, one.offset))
+        letters = self._scan.readable(rows, lambda record: wire.letter_of(record.value))
+        newest = {letter.number: letter for _, letter in letters}
+        return sorted(newest.values(), key=lambda one: (one.at_ms, one.partition, one.offset))
 
     def _run(self, work: Coroutine[Any, Any, R]) -> R:
         return self._runner.run(work)
@@ -306,19 +310,24 @@ def _causes(known: Known) -> dict[str, tuple[str, int]]:
 
 
 def _is_first_line(record: Fetched) -> bool:
-    shown = wire.shown_of(record.value)
+    try:
+        shown = wire.shown_of(record.value)
+    except InvalidRecord:
+        return False
     return isinstance(shown, wire.Said) and shown.line.n <= 1
 
 
 def _from_outbox(
-    session_id: str, records: list[Fetched], *, causes: dict[str, tuple[str, int]]
+    session_id: str,
+    said: list[tuple[Fetched, wire.View | wire.Said]],
+    *,
+    causes: dict[str, tuple[str, int]],
 ) -> dict[str, Delivery]:
     """A session's replies: a line is sent as soon as it stands there."""
     found: dict[str, Delivery] = {}
     channel, account = account_of(session_id)
     address = Address(channel=channel, account=account, conversation="", sender="")
-    for record in records:
-        shown = wire.shown_of(record.value)
+    for record, shown in said:
         if isinstance(shown, wire.Said):
             line = shown.line
             ended: list[tuple[str, Line | None]] = [(line.id, line)]

@@ -5,10 +5,12 @@ partition, from about when it had its last event, until all is found or enough w
 was not looked at is told.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from adapters.kafka.reading import Keep, Looker
 from adapters.kafka.records import Fetched
+from engine.errors import InvalidRecord
 
 WINDOW = 10_000
 """Records of one look: some ten megabytes."""
@@ -17,6 +19,7 @@ SCANNED_MAX = 300_000
 """Records that one question looks at in one partition: some ten seconds."""
 
 Found = Callable[[Sequence[Fetched]], bool]
+R = TypeVar("R")
 
 
 class Scan:
@@ -64,3 +67,16 @@ class Scan:
         if first > max(begin, start):
             self.notes[f"{topic}: {first - start} records were not looked at"] = None
         return await self._looker.between(topic, partition, start=first, end=end, keep=keep)
+
+    def readable(
+        self, records: Iterable[Fetched], read: Callable[[Fetched], R]
+    ) -> list[tuple[Fetched, R]]:
+        """Each record with what it says; one that cannot be read is passed over, and told of."""
+        found: list[tuple[Fetched, R]] = []
+        for record in records:
+            try:
+                found.append((record, read(record)))
+            except InvalidRecord as error:
+                at = f"{record.topic}:{record.partition}:{record.offset}"
+                self.notes[f"{at} is passed over: {error}"] = None
+        return found

@@ -12,7 +12,6 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from console.words import letter_number
 from engine import codec
 from engine.errors import InvalidRecord, Refused
 from engine.events import Event
@@ -244,7 +243,7 @@ def list_dead_letters(log: Records) -> list[LetterRow]:
     """All dead letters, oldest first."""
     return [
         LetterRow(
-            number=letter_number(letter),
+            number=letter.number,
             session_id=letter.session_id,
             error=letter.error,
             at_ms=letter.at_ms,

@@ -106,12 +106,7 @@ def describe_effect(effect: Effect) -> str:
 
 def describe_letter(letter: DeadLetter) -> str:
     """That a record was set aside, and why."""
-    return f"set aside as dead letter {letter_number(letter)}: {letter.error}"
-
-
-def letter_number(letter: DeadLetter) -> str:
-    """What `dead-letters redrive` takes."""
-    return f"{letter.partition}:{letter.offset}"
+    return f"set aside as dead letter {letter.number}: {letter.error}"
 
 
 def way_back(letter: DeadLetter, event: Event | None) -> str:
@@ -120,7 +115,7 @@ def way_back(letter: DeadLetter, event: Event | None) -> str:
         return f"taken again at {when(letter.redriven_ms)}"
     if event is None or not isinstance(event.body, MessageReceived | Redriven | ClockReached):
         return "it cannot be taken again: only a message or a wake-up that can be read is"
-    number = letter_number(letter)
+    number = letter.number
     return f"never stepped; `ai-assistant dead-letters redrive {number}` brings it back"
 
 

@@ -17,7 +17,7 @@ from console.http.probes import make_probes
 from console.http.serve import Server
 from console.invocation import code_of
 from console.listening import bound_socket, calm_collector, server_of, stop_on_signals, url_of
-from engine.errors import EngineError, Unavailable
+from engine.errors import EngineError, Unavailable, trace_of
 from streams.cluster import topic_table
 from streams.cluster.assemble import Assembled, assemble_worker
 from streams.cluster.links import kafka_settings
@@ -109,7 +109,8 @@ async def work(
         await asyncio.wait([stopped, died, serving], return_when=asyncio.FIRST_COMPLETED)
         if died.done():
             error = died.result()
-            say(f"worker {', '.join(names)} ends: {error}")
+            told = str(error) if isinstance(error, EngineError) else trace_of(error)
+            say(f"worker {', '.join(names)} ends: {told}")
             os._exit(int(code_of(error)) if isinstance(error, EngineError) else 70)
         say(f"stopping: waiting at most {settings.server.drain_s:g} s for what is in hand")
         await worker.stop(drain_s=settings.server.drain_s)

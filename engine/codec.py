@@ -151,12 +151,12 @@ def _identity(plain: dict[str, Any]) -> str:
     """What seals are derived from, besides the field: never the same for two texts.
 
     A session and its step records keep their id while their text changes: their seq goes along.
-    A session's dead letters have its id: their offset does.
+    A session's dead letters have its id: their place does.
     """
     names = (plain.get(name) for name in ("id", "reply_id", "effect_id", "session_id"))
     identity = next((name for name in names if name), "")
-    numbers = (plain[name] for name in ("seq", "offset") if name in plain)
-    return "#".join(map(str, (identity, *numbers)))
+    places = (plain[name] for name in ("seq", "topic", "partition", "offset") if name in plain)
+    return "#".join(map(str, (identity, *places)))
 
 
 # ---- personal fields ---------------------------------------------------------------------------

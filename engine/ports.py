@@ -62,8 +62,12 @@ class StepRow(NamedTuple):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A record set aside with its error, which quotes nothing of it. `value` is as it was read."""
+    """A record set aside with its error, which quotes nothing of it. `value` is as it was read.
 
+    `topic`: where it stood, if it was no event of the log of record.
+    """
+
+    topic: str = ""
     partition: int
     offset: int
     session_id: str
@@ -71,6 +75,12 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     value: PersonalBytes
     at_ms: int
     redriven_ms: int | None = None
+
+    @property
+    def number(self) -> str:
+        """What people call it."""
+        place = f"{self.partition}:{self.offset}"
+        return f"{self.topic}:{place}" if self.topic else place
 
 
 DeliveryState = Literal["queued", "sending", "sent", "unknown", "failed", "withdrawn", "closed"]

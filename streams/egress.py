@@ -30,6 +30,7 @@ from streams.open_replies import OpenReplies
 from streams.sessions import Order
 
 MAY_HAVE_ARRIVED = "no receipt of an earlier try: it may have arrived"
+TOO_OLD = "ordered too long ago: it was not sent"
 ATTEMPTS_MAX = 8
 RETRY_MS_MAX = 30_000
 """Full jitter over 0.25 s × 2^attempt, at most this: eight tries take at most two minutes."""
@@ -57,7 +58,8 @@ UNKNOWN_ACCOUNT = Account(idempotent=False)
 class Egress:
     """The egress hop, by (channel, account). `jitter` gives numbers in [0, 1).
 
-    `delivery`: of the deliveries port; a frame of a reply that has one is late.
+    `delivery`: of the deliveries port; a frame of a reply that has one is late. `kept_ms`: what was
+    ordered before that is not sent: who steps a restored log gives the orders of years again.
     """
 
     def __init__(
@@ -66,10 +68,12 @@ class Egress:
         *,
         delivery: Callable[[str], Delivery | None],
         jitter: Callable[[], float],
+        kept_ms: int | None = None,
     ) -> None:
         self.open_replies = OpenReplies(lambda reply_id: delivery(reply_id) is not None)
         self._accounts = accounts
         self._jitter = jitter
+        self._kept_ms = kept_ms
         self._forget()
 
     def _forget(self) -> None:
@@ -100,29 +104,18 @@ class Egress:
         self.open_replies.confirm()
 
     def _queue(self, order: Order, body: SendMessage | CloseReply, now_ms: int) -> Delivery:
-        effect, address = order.effect, order.address
-        assert address is not None
-        ends = isinstance(body, CloseReply)
         text = body.text
         if isinstance(body, CloseReply):
-            shown = self.open_replies.close(effect.session_id, body.reply_id)
+            shown = self.open_replies.close(order.effect.session_id, body.reply_id)
             text = shown if text is None else text
-        delivery = Delivery(
-            reply_id=body.reply_id,
-            session_id=effect.session_id,
-            cause=effect.cause,
-            kind="reply" if ends else "message",
-            address=address,
+        delivery = _delivery(order, body, text=text, now_ms=now_ms)
+        if text is None:
             # Nothing was ever shown, and nothing is to be: the receipt says so.
-            state="closed" if text is None else "queued",
-            text=text,
-            how=body.how if isinstance(body, CloseReply) else "answered",
-            author="bot" if isinstance(body, CloseReply) else body.author,
-            queued_ms=now_ms,
-            receipted_ms=now_ms if text is None else None,
-        )
-        if text is not None:
-            self._enqueue(delivery, now_ms)
+            return replace(delivery, state="closed", receipted_ms=now_ms)
+        if self._kept_ms is not None and 0 < order.at_ms < now_ms - self._kept_ms:
+            # Nor is its session told: it went on long ago.
+            return replace(delivery, state="failed", receipted_ms=now_ms, error=TOO_OLD)
+        self._enqueue(delivery, now_ms)
         return delivery
 
     def _withdraw(self, order: Order, body: Withdraw, now_ms: int) -> list[Delivery]:
@@ -367,6 +360,26 @@ class Egress:
 
     def _pause_ms(self, attempt: int) -> int:
         return int(self._jitter() * min(RETRY_MS_MAX, 250 << attempt))
+
+
+def _delivery(
+    order: Order, body: SendMessage | CloseReply, *, text: str | None, now_ms: int
+) -> Delivery:
+    effect, address = order.effect, order.address
+    assert address is not None
+    ends = isinstance(body, CloseReply)
+    return Delivery(
+        reply_id=body.reply_id,
+        session_id=effect.session_id,
+        cause=effect.cause,
+        kind="reply" if ends else "message",
+        address=address,
+        state="queued",
+        text=text,
+        how=body.how if isinstance(body, CloseReply) else "answered",
+        author="bot" if isinstance(body, CloseReply) else body.author,
+        queued_ms=now_ms,
+    )
 
 
 def _short(error: str) -> str:

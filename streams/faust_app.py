@@ -13,9 +13,7 @@ Not used, since each loses or misplaces events: `exactly_once`, `take`, tables, 
 
 import logging
 import os
-import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -32,7 +30,7 @@ from yarl import URL
 
 from adapters.kafka.clients import KafkaSettings, tls_context
 from adapters.kafka.records import Fetched
-from engine.errors import Refused
+from engine.errors import Refused, trace_of
 from streams.partition_worker import GROUP, PartitionWorker
 from streams.topics import T
 
@@ -50,6 +48,7 @@ PRIVATE: dict[type, tuple[str, ...]] = {
         "perform_seek",
     ),
     driver.AIOKafkaConsumerThread: ("_fetch_records",),
+    faust.App: ("_crash",),
     faust.Schema: ("compile",),
 }
 POLL_NEVER_S = 1e7
@@ -71,9 +70,8 @@ def checked_names() -> None:
 
 def die(error: BaseException) -> None:
     """End the process at once, saying why: the next owner begins with what is durable."""
-    os.write(2, f"fatal: {type(error).__name__}: {error}\n".encode(errors="replace"))
-    if not isinstance(error, Refused):
-        traceback.print_exception(error, file=sys.stderr)
+    told = f"Refused: {error}" if isinstance(error, Refused) else trace_of(error)
+    os.write(2, f"fatal: {told}\n".encode(errors="replace"))
     os._exit(FATAL)
 
 
@@ -210,13 +208,17 @@ class Members:
     def lag(self) -> dict[int, int]:
         """How many events of each partition are not applied yet, as far as was fetched."""
         found: dict[int, int] = {}
-        ours = self._app.consumer.assignment() if self.assigned_once else set()
         for number, worker in self.workers.items():
-            at = TP(self._topic, number)
-            # One that moves away has its worker still, and nobody here knows its end any more.
-            end = (self._app.consumer.highwater(at) if at in ours else None) or 0
+            end = self._end(TP(self._topic, number)) if self.assigned_once else 0
             found[number] = max(0, end - worker.partition.watermark - 1)
         return found
+
+    def _end(self, at: TP) -> int:
+        try:
+            return self._app.consumer.highwater(at) or 0
+        except AssertionError:
+            # It moves away, at this very moment perhaps, and its end is not known here any more.
+            return 0
 
     def hold_all(self) -> None:
         """Fetch nothing more."""
@@ -286,9 +288,17 @@ class Boot(faust.app.base.BootStrategy):
 
 
 class App(faust.App):
-    """Faust's own, without a web server."""
+    """Faust's own, without a web server, and without a life after a crash."""
 
     BootStrategy = Boot
+
+    def _crash(self, reason: BaseException) -> None:
+        # Whichever part of Faust crashes, its parents hear of it here. It would stop, fetch nothing
+        # more, and leave the process alive: an offset that may not be committed is enough.
+        if self._stopped.is_set():  # nobody needs it any more
+            super()._crash(reason)
+        else:
+            die(reason)
 
 
 def sessions_app(

@@ -207,7 +207,9 @@ def redriven(letter: DeadLetter, *, operator: str, now_ms: int) -> Taken:
     """A dead letter's message, to be taken again whatever its age, or its wake-up of a session, at
     once. Raises Refused.
     """
-    number = f"dead letter {letter.partition}:{letter.offset}"
+    number = f"dead letter {letter.number}"
+    if letter.topic:
+        raise Refused(f"{number} is no event: only a message or a wake-up can be taken again")
     if letter.redriven_ms is not None:
         raise Refused(f"{number} was taken again before: `sessions show` says what came of it")
     try:

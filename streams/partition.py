@@ -9,6 +9,9 @@ transaction, by `streams.outbox`. It does no I/O and reads no clock: `now_ms` is
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
+
+from msgspec import structs
 
 from adapters.kafka.records import Fetched, Row
 from engine import codec
@@ -26,6 +29,7 @@ log = logging.getLogger(__name__)
 
 BEGIN = -1
 """The watermark of a partition of which nothing is applied: offsets begin with 0."""
+NO_ATTEMPT = Attempt(offset=BEGIN, last=BEGIN, begun=0)
 
 
 class Decided:
@@ -56,14 +60,22 @@ class Partition:
         shown: Callable[[str], str | None] = lambda reply_id: None,
     ) -> None:
         self.number = number
+        self._same = partial(Partition, number, build=build, outbox=outbox, shown=shown)
         self._kept: dict[str, Kept] = {}
-        self._attempt = Attempt(offset=BEGIN, last=BEGIN, begun=0)
+        self._attempt = NO_ATTEMPT
+        self._outlived: set[Attempt] = set()
         self._control: Event | None = None  # durable
         self._is_whole = True
         self._hop = Sessions(number, load=self._load, build=build)
         self._outbox = Outbox(outbox, shown=shown)
         self.watermark = BEGIN
         self.unreadable = 0  # rows that were passed over
+
+    def anew(self) -> "Partition":
+        """The same with nothing read yet. What this process attempted it lives to tell."""
+        again = self._same()
+        again._outlived = self._outlived
+        return again
 
     def __len__(self) -> int:
         """How many sessions it has."""
@@ -94,7 +106,7 @@ class Partition:
                 self.unreadable += 1
 
     def _take(self, record: Fetched) -> None:
-        session_id, value = wire.text_of(record.key), record.value
+        session_id, value = wire.session_of_key(record.key), record.value
         if value is None:
             self._kept.pop(session_id, None)
         else:
@@ -120,6 +132,7 @@ class Partition:
         """
         if not self._is_whole:
             raise Refused(wire.HALF_PROMOTED)
+        self._forget_outlived()
         if self._control is not None:
             self._hop.activate(self._control)
 
@@ -145,7 +158,15 @@ class Partition:
                 return None
             now = Attempt(offset=first.offset, last=last, begun=was.begun + 1)
         self._attempt = now
+        self._outlived.add(now)
         return wire.attempt_row(now, partition=self.number)
+
+    def withdrawn(self) -> Row | None:
+        """The row that takes this process's attempt back; None where it has none."""
+        if self._attempt not in self._outlived:
+            return None
+        self._forget_outlived()
+        return wire.attempt_row(self._attempt, partition=self.number)
 
     def decide(
         self, records: Sequence[Fetched], *, now_ms: int, deadly: bool = False
@@ -173,6 +194,15 @@ class Partition:
         self._control = self._hop.control
 
     # ---- inside ------------------------------------------------------------------------------
+
+    def _forget_outlived(self) -> None:
+        """An attempt of this process counts as no death: of a batch it goes, of one event it is as
+        often as it was before."""
+        was = self._attempt
+        if was in self._outlived:
+            self._attempt = (
+                structs.replace(was, begun=was.begun - 1) if was.begun > 1 else NO_ATTEMPT
+            )
 
     def _load(self, session_id: str) -> bytes | None:
         found = self._kept.get(session_id)

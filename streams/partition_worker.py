@@ -4,18 +4,23 @@ Between whoever reads `conversation.events` (`streams.faust_app`), which calls `
 waits, and the partition's `Ledger`, a transactional producer of its own. What has arrived while one
 transaction commits is the next batch: no timer, so no added latency, and big batches under load.
 
-A batch is one transaction or nothing. Anything that fails, fencing by a newer owner included, ends
-the process through `fatal`: the next owner begins with what is durable. It knows nothing of Faust.
+A batch is one transaction or nothing. Brokers that are away, or a partition of theirs without a
+leader, are waited for by the partition that needs them; nobody knows then what became of a
+transaction, so it is claimed and read anew. Anything else that fails, fencing by a newer owner
+included, ends the process through `fatal`: the next owner begins with what is durable. It knows
+nothing of Faust.
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from adapters.kafka.records import Fetched, Row
 from engine.crash_points import CrashPoint
+from engine.errors import Refused, Unavailable
 from streams.partition import BEGIN, Decided, Partition
 
 log = logging.getLogger(__name__)
@@ -24,6 +29,8 @@ GROUP = "sessions"
 """Of the processes that step, and of the transactions of their partitions."""
 FULL = 4
 """Batches that may wait before no more are fetched; half of it, and they are again."""
+RETRY_S = 0.5
+WITHDRAW_WITHIN_S = 5.0
 
 
 class Ledger(Protocol):
@@ -36,9 +43,13 @@ class Ledger(Protocol):
         """All of the partition's rows of `conversation.sessions` that are committed now."""
 
     async def commit(self, rows: Sequence[Row]) -> None:
-        """One transaction. Raises whatever went wrong: then nothing of it is visible."""
+        """One transaction. Raises Conflict where there is a newer owner: nothing of it is visible.
 
-    async def close(self) -> None: ...
+        After any other error nobody knows; after Unavailable it can write no more before `claim`.
+        """
+
+    async def close(self) -> None:
+        """Let go; `claim` takes it up again."""
 
 
 class Watched(Protocol):
@@ -85,9 +96,10 @@ class PartitionWorker:
         self._watched = watched
         self._now_ms = now_ms
         self._batch_max = batch_max
-        self._arrived: deque[tuple[Sequence[Fetched], object]] = deque()
+        self._arrived: deque[tuple[Sequence[Fetched], list[object]]] = deque()
         self._waiting = 0
         self._full = False
+        self._waits_for = ""
         self._first = True
         self._alone_until = BEGIN
         self._wake = asyncio.Event()
@@ -112,7 +124,7 @@ class PartitionWorker:
 
     def put(self, records: Sequence[Fetched], mark: object) -> None:
         """Take records of the partition, in order; `mark` is acknowledged once they are applied."""
-        self._arrived.append((records, mark))
+        self._arrived.append((records, [mark]))
         self._waiting += len(records)
         self._wake.set()
         if self._waiting > FULL * self._batch_max and not self._full:
@@ -130,16 +142,47 @@ class PartitionWorker:
 
     async def _run(self) -> None:
         try:
-            await self._recover()
             while True:
-                await self._wake.wait()
-                self._wake.clear()
-                while self._arrived:
-                    await self._work()
+                try:
+                    await self._live()
+                except Unavailable as error:
+                    await self._wait_out(error)
         except asyncio.CancelledError:
             raise
+        except Refused as error:
+            await self._withdraw()
+            self._reader.fatal(error)
         except BaseException as error:
             self._reader.fatal(error)
+
+    async def _live(self) -> None:
+        await self._recover()
+        while True:
+            while self._arrived:
+                await self._work()
+            await self._wake.wait()
+            self._wake.clear()
+
+    async def _wait_out(self, error: Unavailable) -> None:
+        """Brokers are away: only this partition waits, and begins again with what is durable."""
+        self.ready = False
+        if str(error) != self._waits_for:
+            log.warning("partition %d waits: %s", self.number, error)
+        self._waits_for = str(error)
+        await self._ledger.close()
+        await asyncio.sleep(RETRY_S)
+        self.partition = self.partition.anew()
+        self._first = True
+
+    async def _withdraw(self) -> None:
+        """What is refused is no event's fault: the attempt that stands is not to count as a death.
+
+        Where the ledger takes nothing more, it counts.
+        """
+        row = self.partition.withdrawn()
+        with suppress(Exception):
+            async with asyncio.timeout(WITHDRAW_WITHIN_S):
+                await self._ledger.commit([row] if row is not None else [])
 
     async def _recover(self) -> None:
         began_s = asyncio.get_running_loop().time()
@@ -150,18 +193,16 @@ class PartitionWorker:
         took_s = asyncio.get_running_loop().time() - began_s
         self._watched.recovered(self.partition, took_s=took_s)
         self.ready = True
+        self._waits_for = ""
 
     async def _work(self) -> None:
         """Apply as much of what arrived as one transaction takes, and acknowledge it."""
         taken, marks = self._taken()
-        fresh = deque(self.partition.fresh(taken))
-        if fresh and self._first:
-            await self._begin(fresh)
-        if fresh and fresh[0].offset <= self._alone_until:
-            async with self.alone:
-                await self._one_by_one(fresh)
-        if fresh:
-            await self._apply(fresh)
+        try:
+            await self._make_durable(deque(self.partition.fresh(taken)))
+        except Unavailable:
+            self._arrived.appendleft((taken, marks))
+            raise
         self._waiting -= len(taken)
         for mark in marks:
             self._reader.acknowledge(mark)
@@ -169,18 +210,27 @@ class PartitionWorker:
             self._full = False
             self._reader.hold(self.number, full=False)
 
+    async def _make_durable(self, fresh: deque[Fetched]) -> None:
+        if fresh and self._first:
+            await self._begin(fresh)
+        if fresh and fresh[0].offset <= self._alone_until:
+            async with self.alone:
+                await self._one_by_one(fresh)
+        if fresh:
+            await self._apply(fresh)
+
     def _taken(self) -> tuple[list[Fetched], list[object]]:
         """Whole hand-overs while they fit into a batch; the rest of a bigger one stays first."""
         records: list[Fetched] = []
         marks: list[object] = []
         while self._arrived and len(records) < self._batch_max:
-            some, mark = self._arrived.popleft()
+            some, theirs = self._arrived.popleft()
             room = self._batch_max - len(records)
             records += some[:room]
             if len(some) > room:
-                self._arrived.appendleft((some[room:], mark))
+                self._arrived.appendleft((some[room:], theirs))
                 break
-            marks.append(mark)
+            marks += theirs
         return records, marks
 
     async def _apply(

@@ -35,10 +35,14 @@ _FOR_RUNNERS = (*REQUESTS, Cancel)
 
 
 class Order(NamedTuple):
-    """An order on its way to egress, with what egress needs of the session."""
+    """An order on its way to egress, with what egress needs of the session.
+
+    `at_ms`: log time of the step that gave it; 0 where nobody said.
+    """
 
     effect: Effect
     address: Address | None
+    at_ms: int = 0
     excuse: bool = False  # of a message that was set aside: no step decided it
 
 
@@ -211,7 +215,7 @@ class Sessions:
             cause=event.id,
             body=SendMessage(reply_id=reply_id(effect_id), text=self._flow.apology),
         )
-        batch.orders.append(Order(effect, message.address, excuse=True))
+        batch.orders.append(Order(effect, message.address, event.at_ms, excuse=True))
 
     def _session(self, batch: Batch, session_id: str, flow: Flow) -> Session:
         if session_id in batch.stepped:
@@ -272,9 +276,9 @@ def resolved(event: Event) -> tuple[str, ...]:
 
 def ordered(done: Step) -> list[Order]:
     """The orders of a step, for egress to take one after the other."""
-    address = done.session.address
-    effects = done.record.effects
-    orders = [Order(one, address) for one in effects if not isinstance(one.body, _FOR_RUNNERS)]
+    address, at_ms = done.session.address, done.session.now_ms
+    given = (e for e in done.record.effects if not isinstance(e.body, _FOR_RUNNERS))
+    orders = [Order(effect, address, at_ms) for effect in given]
     if len(orders) > 1:
         # What ends a reply goes first: nothing new is said below one that still seems open.
         orders.sort(key=lambda order: type(order.effect.body) is not CloseReply)

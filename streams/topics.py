@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 FOR_EVER = -1
+ORDERS_KEPT_MS = 7 * DAY_MS
+"""Longer than a platform is away; what was ordered before that is of no use to anybody."""
 
 
 class T(StrEnum):
@@ -49,8 +51,13 @@ class Topic(NamedTuple):
     why: str
 
 
+# Kafka's own default, but not what each cluster has as its own: our batches are up to 900 KB, and a
+# dead letter that carries a record of another program is nearly as large.
+_TAKEN = {"max.message.bytes": "1048588"}
+
+
 def _deleted(after_ms: int, **more: str) -> dict[str, str]:
-    return {"cleanup.policy": "delete", "retention.ms": str(after_ms), **_named(more)}
+    return {"cleanup.policy": "delete", "retention.ms": str(after_ms), **_TAKEN, **_named(more)}
 
 
 def _compacted(*, tombstones_ms: int, **more: str) -> dict[str, str]:
@@ -60,6 +67,7 @@ def _compacted(*, tombstones_ms: int, **more: str) -> dict[str, str]:
         "delete.retention.ms": str(tombstones_ms),
         "min.compaction.lag.ms": str(DAY_MS),
         "max.compaction.lag.ms": str(7 * DAY_MS),
+        **_TAKEN,
         **_named(more),
     }
 
@@ -100,7 +108,7 @@ TOPICS: tuple[Topic, ...] = (
         T.EGRESS,
         "account",
         "sessions",
-        _deleted(7 * DAY_MS),
+        _deleted(ORDERS_KEPT_MS),
         "orders to platforms: longer than any outage of one",
     ),
     Topic(

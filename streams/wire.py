@@ -6,6 +6,7 @@ that a person with a console consumer can read; times of the host's are headers,
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -16,7 +17,7 @@ from engine import codec
 from engine.effects import Effect, IntentRequest, ModelRequest, RunnerRequest, SkillRequest
 from engine.errors import InvalidRecord
 from engine.events import Address
-from engine.ids import account_of, session_of
+from engine.ids import account_of, is_session_id, session_of
 from engine.ports import DeadLetter, Delivery, Frame, Line, LogRecord, StepRow
 from engine.session import Session
 from streams.clock import woken_again_ms
@@ -58,7 +59,8 @@ def appended_ms(record: Fetched) -> int:
     """When an event was appended: to this log, or to the one that it was copied from."""
     for name, value in record.headers:
         if name == "appended":
-            return int(value)
+            with suppress(*_NO_NUMBER):
+                return int(value)
     return record.timestamp_ms
 
 
@@ -117,6 +119,14 @@ def session_row(session_id: str, kept: Kept, *, partition: int) -> Row:
     if kept.excused:
         headers.append(("excused", ",".join(kept.excused).encode()))
     return Row(T.SESSIONS, session_id.encode(), kept.value, tuple(headers), partition)
+
+
+def session_of_key(key: bytes) -> str:
+    """The session that a row is of. Raises InvalidRecord."""
+    session_id = text_of(key)
+    if not is_session_id(session_id):
+        raise InvalidRecord("the key is no session's")
+    return session_id
 
 
 def kept_of(value: bytes, headers: Headers) -> Kept:
@@ -258,6 +268,7 @@ def cancel_row(effect_id: str) -> Row:
 class _Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     effect: Effect
     address: Address | None = None
+    at_ms: int = 0
     excuse: bool = False
 
 
@@ -273,14 +284,17 @@ def account_key(session_id: str) -> bytes:
 
 def order_row(order: Order) -> Row:
     """An order for the owner of its account."""
-    record = _Order(effect=order.effect, address=order.address, excuse=order.excuse)
-    return Row(T.EGRESS, account_key(order.effect.session_id), codec.encode(record))
+    effect, address, at_ms, excuse = order
+    record = _Order(effect=effect, address=address, at_ms=at_ms, excuse=excuse)
+    return Row(T.EGRESS, account_key(effect.session_id), codec.encode(record))
 
 
 def order_of(record: Fetched) -> Order:
     """Raises InvalidRecord."""
     read = _read(_order, record.value, "order")
-    return Order(read.effect, read.address, excuse=read.excuse)
+    if not is_session_id(read.effect.session_id):
+        raise InvalidRecord("order is of no session")
+    return Order(read.effect, read.address, read.at_ms, excuse=read.excuse)
 
 
 def frame_row(frame: Frame, *, outbox: frozenset[str]) -> Row:
@@ -368,16 +382,6 @@ def shown_of(value: bytes | None) -> View | Said:
     return _read(_shown, value, "line or view")
 
 
-# ---- audit ---------------------------------------------------------------------------------------
-
-PROMOTES = ("did", b"promote")
-
-
-def audit_row(promotion: Promotion, *, actor: str) -> Row:
-    """Who copied an embedded log here, and whether it was finished."""
-    return Row(T.AUDIT, actor.encode(), msgspec.json.encode(promotion), (PROMOTES,))
-
-
 # ---- dead.letters --------------------------------------------------------------------------------
 
 _letter = msgspec.json.Decoder(DeadLetter)
@@ -385,13 +389,15 @@ _letter = msgspec.json.Decoder(DeadLetter)
 
 def letter_row(letter: DeadLetter) -> Row:
     """A letter; a later one of the same number takes its place."""
-    return Row(T.DEAD, b"%d:%d" % (letter.partition, letter.offset), codec.encode(letter))
+    return Row(T.DEAD, letter.number.encode(), codec.encode(letter))
+
+
+def letter_of(value: bytes | None) -> DeadLetter:
+    """Raises InvalidRecord."""
+    return _read(_letter, value, "dead letter")
 
 
 def letters_of(records: Sequence[Fetched]) -> list[DeadLetter]:
-    """All letters of the topic, each as it was last written."""
-    newest: dict[tuple[int, int], DeadLetter] = {}
-    for record in records:
-        letter = _read(_letter, record.value, "dead letter")
-        newest[letter.partition, letter.offset] = letter
-    return list(newest.values())
+    """All letters of the topic, each as it was last written. Raises InvalidRecord."""
+    letters = (letter_of(record.value) for record in records)
+    return list({letter.number: letter for letter in letters}.values())

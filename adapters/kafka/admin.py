@@ -6,7 +6,12 @@ from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    NoError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from adapters.kafka.clients import KafkaSettings, admin_of, begun, told
 from engine.errors import Refused
@@ -51,13 +56,16 @@ async def create_topics(settings: KafkaSettings, topics: Sequence[Wanted]) -> li
 async def describe_topics(
     settings: KafkaSettings, wanted: Mapping[str, Sequence[str]]
 ) -> dict[str, Found]:
-    """What the brokers have of these topics, each with the settings named for it."""
+    """What the brokers have of these topics, each with the settings named for it.
+
+    Raises Refused where the brokers do not show them to us, and Unavailable.
+    """
     found: dict[str, Found] = {}
     async with _admin(settings, "describe topics") as admin:
         names = {settings.named(name): name for name in wanted}
         for topic in await admin.describe_topics(list(names)):
-            if for_code(topic["error_code"]) is not NoError:
-                continue  # it is not there
+            if not _is_there(topic["error_code"]):
+                continue
             name = names[topic["topic"]]
             partitions: list[dict[str, Any]] = topic["partitions"]
             replication = min(len(partition["replicas"]) for partition in partitions)
@@ -68,9 +76,20 @@ async def describe_topics(
             if wanted[n]
         ]
         for answer in await admin.describe_configs(asked) if asked else ():
-            for _, _, _, named, entries, *_ in answer.resources:
+            for code, _, _, named, entries, *_ in answer.resources:
+                if not _is_there(code):  # removed just now
+                    continue
                 found[names[named]].config.update({entry[0]: entry[1] for entry in entries})
     return found
+
+
+def _is_there(code: int) -> bool:
+    """What the brokers say of a topic; what keeps them from saying it is raised, not taken for a
+    topic that is missing: its fix is another one."""
+    error = for_code(code)
+    if error not in (NoError, UnknownTopicOrPartitionError):
+        raise error()
+    return error is NoError
 
 
 async def cluster_id(settings: KafkaSettings) -> str:

@@ -10,11 +10,24 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import LeaderNotAvailableError
+from aiokafka.structs import TopicPartition
 
-from adapters.kafka.clients import KafkaSettings, begun, ended, producer_of, told
+from adapters.kafka.clients import (
+    REQUEST_BYTES_MAX,
+    KafkaSettings,
+    begun,
+    ended,
+    producer_of,
+    told,
+)
 from adapters.kafka.partitions import partition_of
 from adapters.kafka.records import Row
 from engine.errors import InvalidRecord
+
+LEADER_WITHIN_S = 5.0
+NO_LEADER = -1
+ASK_S = 0.1
 
 
 class Written(NamedTuple):
@@ -75,12 +88,30 @@ async def _sent(
         if batch is None or not _added(batch, row, now_ms):
             if batch is not None:
                 sent.append(await _send(producer, batch, topic, partition=partition))
+            else:
+                await _led(producer, TopicPartition(topic, partition))
             batch = batches[to] = producer.create_batch()
-            if not _added(batch, row, now_ms):
-                raise InvalidRecord(f"a record for {row.topic} is larger than a batch")
+            # The first one of a batch is taken whatever its size is.
+            if not _added(batch, row, now_ms) or batch.size() > REQUEST_BYTES_MAX:
+                raise InvalidRecord(
+                    f"a record for {row.topic} is larger than {REQUEST_BYTES_MAX} bytes"
+                )
     for (topic, partition), batch in batches.items():
         sent.append(await _send(producer, batch, topic, partition=partition))
     return sent
+
+
+async def _led(producer: AIOKafkaProducer, to: TopicPartition) -> None:
+    """Wait for its leader before anything is sent: what a transaction has written elsewhere would
+    be held back from its readers for as long as this partition has none."""
+    await producer.partitions_for(to.topic)
+    try:
+        async with asyncio.timeout(LEADER_WITHIN_S):
+            while producer.client.cluster.leader_for_partition(to) == NO_LEADER:
+                await producer.client.force_metadata_update()
+                await asyncio.sleep(ASK_S)
+    except TimeoutError:
+        raise LeaderNotAvailableError(f"{to.topic}:{to.partition}") from None
 
 
 async def _send(producer: AIOKafkaProducer, batch: Any, topic: str, *, partition: int) -> _Sent:

@@ -152,17 +152,40 @@ def admin_of(settings: KafkaSettings) -> AIOKafkaAdminClient:
 
 
 def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
-    """TLS 1.2 or later, the brokers' names checked; None on plain links. Raises Refused."""
+    """TLS 1.2 or later, the brokers' names checked; None on plain links.
+
+    Raises Refused with the setting whose file cannot be used.
+    """
     if settings.security != "tls":
         return None
+    for name in ("ca_file", "cert_file", "key_file"):
+        _require_readable(f"kafka.{name}", getattr(settings, name))
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if settings.cert_file is not None:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-    except OSError as error:  # ssl.SSLError too
-        raise Refused(f"the TLS files of kafka cannot be used: {type(error).__name__}") from error
+    except ssl.SSLError as error:
+        raise Refused("kafka.ca_file has no certificates in PEM that can be read") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.cert_file is not None:
+        try:
+            # Without an answer of ours OpenSSL would ask at the terminal, and wait.
+            context.load_cert_chain(settings.cert_file, settings.key_file, password=_no_passphrase)
+        except ssl.SSLError as error:
+            raise Refused(
+                "kafka.cert_file and kafka.key_file are no certificate and its key in PEM"
+            ) from error
     return context
+
+
+def _require_readable(setting: str, path: Path | None) -> None:
+    try:
+        if path is not None:
+            path.read_bytes()
+    except OSError as error:
+        raise Refused(f"{setting} cannot be read: {path} ({error.strerror})") from error
+
+
+def _no_passphrase() -> str:
+    raise Refused("kafka.key_file is encrypted: give one without a passphrase, that only we read")
 
 
 def _link(settings: KafkaSettings) -> dict[str, Any]:
@@ -268,5 +291,10 @@ def _meant(what: str, error: KafkaError) -> Exception:
     if isinstance(error, _FORBIDDEN):
         return Refused(f"{what}: the broker does not allow it ({name})")
     if isinstance(error, MessageSizeTooLargeError):
-        return InvalidRecord(f"{what}: a record is larger than {REQUEST_BYTES_MAX} bytes")
+        if error.args:  # the client's own finding; a broker says no more than that
+            return InvalidRecord(f"{what}: a record is larger than {REQUEST_BYTES_MAX} bytes")
+        return Refused(
+            f"{what}: a batch is larger than its topic takes, which should be at least "
+            f"{REQUEST_BYTES_MAX} bytes: `ai-assistant topics check` compares max.message.bytes"
+        )
     return Unavailable(f"{what}: the brokers do not answer as they should ({name})")

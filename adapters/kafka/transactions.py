@@ -4,6 +4,7 @@ A transactional id belongs to one partition: whoever begins with it last is the 
 that an earlier one still writes is taken. What that one left open is settled by the beginning.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
@@ -40,6 +41,9 @@ class Transactions:
 
         Raises Conflict where there is a newer owner: nothing of it is written then. After any other
         error nobody knows. Either way this owner can write no more: it is told the same again.
+
+        It takes no longer than the brokers leave a transaction open: after that they fence us
+        themselves, which would look like a newer owner.
         """
         if self._over is not None:
             raise type(self._over)(str(self._over))
@@ -52,10 +56,19 @@ class Transactions:
     async def _write(self, rows: Sequence[Row]) -> None:
         producer = self._producer
         assert producer is not None, "begin first"
+        within_s = self._settings.transaction_timeout_ms / 1_000
         with told(f"write as {self._id}"):
             try:
-                async with producer.transaction():
-                    await write_rows(producer, rows, settings=self._settings)
+                async with asyncio.timeout(within_s) as limit:
+                    await producer.begin_transaction()
+                    try:
+                        await write_rows(producer, rows, settings=self._settings)
+                    except BaseException:
+                        # Past the limit there is nobody to tell: whoever begins next ends it.
+                        if not (limit.expired() or producer._txn_manager.is_fatal_error()):
+                            await producer.abort_transaction()
+                        raise
+                    await producer.commit_transaction()
             except KafkaError:
                 # Its own futures say the same: nobody asks them, and asyncio would complain.
                 waiter = producer._txn_manager.wait_for_transaction_end()

@@ -117,7 +117,8 @@ class WorkQueue(ConsumerRebalanceListener):  # type: ignore[misc]
     async def fetch(self, *, wanted: int, within_ms: int) -> list[Fetched]:
         """At most `wanted` new records, at once if there are any.
 
-        Raises Unavailable, Conflict (another process uses the name of this one) or Refused.
+        Raises Unavailable, Refused, or what `moved` or `leaving` raised. That another process uses
+        the name of this one is told by nobody: the client does not know that answer of a broker.
         """
         if self._broken is not None:  # the client would only log it
             raise self._broken

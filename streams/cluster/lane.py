@@ -2,10 +2,12 @@
 
 Between orders, which the sessions role writes, and the channels. Each batch of decisions is one
 transaction in `im.deliveries`: what was ordered, the marks, the receipts, and how far the orders
-are taken. So a mark is durable before its call, and an owner that another has replaced cannot mark:
-it is told Conflict, and calls nobody. An order is done for the group once it is durable here as
-`queued`: waiting for the platform's answer would hold back the offsets of all other accounts, and
-the watermark keeps an order from being taken twice. The hop is `streams.egress`.
+are taken; an order that cannot be read is a dead letter in it. So a mark is durable before its
+call, and an owner that another has replaced cannot mark: it is told Conflict, and calls nobody.
+
+An order is done for the group once it is durable here as `queued`: waiting for the platform's
+answer would hold back the offsets of all other accounts, and the watermark keeps an order from
+being taken twice. The hop is `streams.egress`.
 """
 
 import asyncio
@@ -22,25 +24,22 @@ from adapters.kafka.records import Fetched, Row
 from adapters.kafka.transactions import Transactions
 from engine.crash_points import CrashPoint
 from engine.errors import Conflict, InvalidRecord, Unavailable
-from engine.ports import Append, Channel, Delivery, Frame
+from engine.limits import EVENT_BYTES_MAX
+from engine.ports import Append, Channel, DeadLetter, Delivery, Frame
 from streams import wire
 from streams.calls import Calls, Pump
+from streams.cluster.found import ORDER, Found
 from streams.cluster.metrics import Metrics
 from streams.cluster.role import RETRY_S
 from streams.egress import Account, Called, Egress
-from streams.topics import HOUR_MS, T
+from streams.topics import ORDERS_KEPT_MS, T
 
 log = logging.getLogger(__name__)
 
 ORDERS_MAX = 512
 MARKS_MAX = 256
 DELETED_MAX = 1_024
-KEPT_MS = 48 * HOUR_MS
-"""So long a receipt can be read; then it is deleted."""
-CLOSED_MS = HOUR_MS
-"""A frame that is so much late can still come: its reply is known to be closed."""
 SLEEP_MAX_S = 5.0
-ORDER = "order"
 
 Accounts = Mapping[tuple[str, str], Account]
 
@@ -63,44 +62,14 @@ class Outside(NamedTuple):
 class Batch:
     """What is to become durable, and what is to be done after that."""
 
-    __slots__ = ("deliveries", "events", "marked", "orders")
+    __slots__ = ("deliveries", "events", "letters", "marked", "orders")
 
     def __init__(self, orders: list[Fetched]) -> None:
         self.orders = orders
         self.deliveries: dict[str, Delivery] = {}
         self.events: list[Append] = []
+        self.letters: list[DeadLetter] = []
         self.marked: list[Delivery] = []
-
-
-class Found:
-    """What `im.deliveries` says of this partition."""
-
-    __slots__ = ("closed", "expired", "on_their_way", "watermark")
-
-    def __init__(self) -> None:
-        self.on_their_way: dict[str, tuple[int, int, Delivery]] = {}  # with their place in order
-        self.closed: dict[str, Delivery] = {}  # lately
-        self.expired: dict[str, None] = {}
-        self.watermark = -1
-
-    def read(self, record: Fetched, now_ms: int) -> None:
-        """The next record of the partition."""
-        if record.key == wire.WATERMARK:
-            self.watermark = wire.watermark_of(record.value or b"").offset
-            return
-        reply_id = record.key.decode()
-        for known in (self.on_their_way, self.closed, self.expired):
-            known.pop(reply_id, None)
-        if record.value is None:
-            return
-        delivery = wire.delivery_of(record.value)
-        if delivery.state in ("queued", "sending"):
-            order = int(dict(record.headers).get(ORDER, b"0"))
-            self.on_their_way[reply_id] = (order, record.offset, delivery)
-        elif (delivery.receipted_ms or 0) < now_ms - KEPT_MS:
-            self.expired[reply_id] = None
-        elif (delivery.receipted_ms or 0) > now_ms - CLOSED_MS:
-            self.closed[reply_id] = delivery
 
 
 class Lane:
@@ -116,7 +85,7 @@ class Lane:
         self._transactions = Transactions(outside.settings, f"egress-{partition}")
         self._calls = Calls(outside.channels)
         self._calls.pump = Pump(self._may_call, self._call_ended, outside.at)
-        self._egress = Egress({}, delivery=_not_asked, jitter=outside.jitter)
+        self._egress = self._new_egress({})
         self._orders: list[Fetched] = []
         self._called: list[Called] = []
         self._places: dict[str, int] = {}  # the order's offset, of what is on its way
@@ -206,8 +175,7 @@ class Lane:
         now_ms = self._appender.now_ms()
         found = await self._found(now_ms)
         self._watermark = found.watermark
-        accounts = self._outside.accounts(now_ms)
-        self._egress = Egress(accounts, delivery=_not_asked, jitter=self._outside.jitter)
+        self._egress = self._new_egress(self._outside.accounts(now_ms))
         deliveries = sorted(found.on_their_way.values(), key=lambda item: item[:2])
         self._places = {delivery.reply_id: order for order, _, delivery in deliveries}
         batch = Batch([])
@@ -220,12 +188,24 @@ class Lane:
         self._expired = list(found.expired)
         self.recovered = True
 
+    def _new_egress(self, accounts: Accounts) -> Egress:
+        return Egress(
+            accounts, delivery=_not_asked, jitter=self._outside.jitter, kept_ms=ORDERS_KEPT_MS
+        )
+
     async def _found(self, now_ms: int) -> Found:
         found, settings = Found(), self._outside.settings
         async for records in read_partition(settings, T.DELIVERIES, partition=self.partition):
             for record in records:
-                found.read(record, now_ms)
+                try:
+                    found.read(record, now_ms)
+                except InvalidRecord as error:
+                    self._unreadable(record, error)
         return found
+
+    def _unreadable(self, record: Fetched, error: InvalidRecord) -> None:
+        log.error("%s:%d:%d: %s", record.topic, record.partition, record.offset, error)
+        self._outside.metrics.unreadable.labels("egress").inc()
 
     async def sweep(self) -> None:
         """Find receipts that are old enough to be deleted; the next batches delete them."""
@@ -280,8 +260,8 @@ class Lane:
         try:
             order = wire.order_of(record)
         except InvalidRecord as error:
-            log.error("%s:%d:%d: %s", record.topic, record.partition, record.offset, error)
-            self._outside.metrics.unreadable.labels("egress").inc()
+            self._unreadable(record, error)
+            batch.letters.append(_letter(record, error, now_ms=now_ms))
             return
         for delivery in self._egress.order(order, now_ms=now_ms):
             batch.deliveries[delivery.reply_id] = delivery
@@ -296,6 +276,7 @@ class Lane:
         if batch.events:
             await self._transactions.write([self._mark()])  # the last one: nothing new is taken
         rows = [self._row(delivery) for delivery in batch.deliveries.values()]
+        rows += [wire.letter_row(letter) for letter in batch.letters]
         expired, self._expired = self._expired[:DELETED_MAX], self._expired[DELETED_MAX:]
         rows += [
             Row(T.DELIVERIES, reply_id.encode(), None, partition=self.partition)
@@ -339,6 +320,19 @@ class Lane:
     def _call_ended(self, called: Called) -> None:
         self._called.append(called)
         self._wake.set()
+
+
+def _letter(record: Fetched, error: InvalidRecord, *, now_ms: int) -> DeadLetter:
+    return DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        session_id="",
+        error=str(error),
+        # The letter has to fit a record, and nobody has a use for more of it.
+        value=(record.value or b"")[:EVENT_BYTES_MAX],
+        at_ms=now_ms,
+    )
 
 
 def _not_asked(reply_id: str) -> None:

@@ -13,7 +13,7 @@ from adapters.kafka.records import Fetched
 from engine.errors import InvalidRecord, Refused
 from engine.ports import DeadLetter
 from streams.topics import T
-from streams.wire import letter_row, letters_of
+from streams.wire import letter_of, letter_row
 
 PARTITION = 0
 """The topic has one."""
@@ -60,6 +60,6 @@ class Letters:
 
 def _letter(record: Fetched, number: str) -> DeadLetter:
     try:
-        return letters_of([record])[0]
+        return letter_of(record.value)
     except InvalidRecord as error:
         raise Refused(f"dead letter {number} cannot be read: {error}") from None

@@ -228,7 +228,8 @@ class Performing(Role):
         while True:
             try:
                 for record in await self._cancels.fetch(within_ms=FETCH_MS):
-                    self._cancel((record.value or b"").decode())
+                    # What is no text is no request's id either: it ends nothing.
+                    self._cancel((record.value or b"").decode(errors="replace"))
             except Unavailable as error:
                 log.warning("%s hears no cancels: %s", self.name, error)
                 await asyncio.sleep(RETRY_S)

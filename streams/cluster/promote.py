@@ -30,9 +30,9 @@ from engine.ports import LogRecord
 from engine.session import Session
 from streams import wire
 from streams.cluster import promoted_rows
-from streams.cluster.lane import KEPT_MS
+from streams.cluster.found import KEPT_MS
 from streams.cluster.promoted_before import ANOTHER, Before, there
-from streams.cluster.promotion import last_promotion, reached
+from streams.cluster.promotion import audit_row, last_promotion, reached
 from streams.embedded.looking_back import handed_over_ms, pending_requests
 from streams.embedded.store import last_at_ms
 from streams.handed_over import in_a_persons_hands
@@ -191,7 +191,7 @@ async def _begin(job: Job, transactions: Transactions) -> Promotion:
         source=job.source.identity(), state="begun", bases=await _bases(job), phase=PHASES[0]
     )
     rows = [wire.promotion_row(mark, partition=p) for p in range(job.partitions)]
-    await transactions.write([*rows, wire.audit_row(mark, actor=job.actor)])
+    await transactions.write([*rows, audit_row(mark, actor=job.actor)])
     return mark
 
 
@@ -344,7 +344,7 @@ class _Copy:
             rows.append(wire.watermark_row(end - 1, partition=partition))
             rows.append(wire.promotion_row(mark, partition=partition))
         await self._let_workers_begin_behind()
-        await self._transactions.write([*rows, wire.audit_row(mark, actor=self._job.actor)])
+        await self._transactions.write([*rows, audit_row(mark, actor=self._job.actor)])
 
     async def _let_workers_begin_behind(self) -> None:
         """Or the first ones would read all of the log, and pass over it: that is all that is lost

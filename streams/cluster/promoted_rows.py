@@ -20,7 +20,7 @@ from engine.events import MessageReceived, Redriven
 from engine.ports import DeadLetter, Delivery, Line
 from engine.session import Session
 from streams import wire
-from streams.cluster.lane import ORDER
+from streams.cluster.found import ORDER
 from streams.embedded.pipeline import line_of
 from streams.outbox import view_of
 from streams.sessions import first_due

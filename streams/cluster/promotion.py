@@ -5,11 +5,21 @@ sessions sees it in the rows that it recovers; for the others `require_none_open
 when their process starts.
 """
 
+import msgspec
+
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.reading import read_partition
+from adapters.kafka.records import Row
 from engine.errors import Refused
 from streams.topics import T
-from streams.wire import HALF_PROMOTED, PROMOTES, PROMOTION, Promotion, promotion_of
+from streams.wire import HALF_PROMOTED, PROMOTION, Promotion, promotion_of
+
+PROMOTES = ("did", b"promote")
+
+
+def audit_row(promotion: Promotion, *, actor: str) -> Row:
+    """Who copied an embedded log here, and whether it was finished."""
+    return Row(T.AUDIT, actor.encode(), msgspec.json.encode(promotion), (PROMOTES,))
 
 
 async def last_promotion(settings: KafkaSettings) -> Promotion | None:

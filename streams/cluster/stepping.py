@@ -108,14 +108,16 @@ class Stepping(Role):
         if self._beside is not None:
             self._beside.cancel()
             await asyncio.wait([self._beside])
-        await self._members.commit()
-        # One with a name of its own is expected back: leaving would move its partitions twice.
-        if not self._is_static:
-            try:
-                async with asyncio.timeout(LEAVE_WITHIN_S):
+        try:
+            # Faust would wait for brokers that are away for as long as they are.
+            async with asyncio.timeout(LEAVE_WITHIN_S):
+                await self._members.commit()
+                # One with a name of its own is expected back: leaving would move its partitions
+                # twice.
+                if not self._is_static:
                     await self.app.stop()
-            except TimeoutError:
-                log.warning("Faust does not end in order: the process ends all the same")
+        except TimeoutError:
+            log.warning("Faust does not end in order: the process ends all the same")
         await self._frames.stop()
 
     # ---- frames --------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ the beginning and then follows them; it has nothing of its own that could be los
 session that is woken twice, or late, decides by itself what is due. The hop is `streams.clock`.
 """
 
+import logging
 import time
 from collections import deque
 
@@ -13,12 +14,15 @@ from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.records import Fetched
 from adapters.kafka.work import WorkQueue
+from engine.errors import InvalidRecord
 from engine.ports import Append
 from streams import wire
 from streams.clock import Deadlines
 from streams.cluster.metrics import Metrics
 from streams.cluster.role import Role
 from streams.topics import T
+
+log = logging.getLogger(__name__)
 
 ROWS_MAX = 10_000
 """Read in one turn."""
@@ -99,8 +103,14 @@ class Waking(Role):
         owned = self._owned.get(record.partition)
         if owned is None or record.key.startswith(b"#"):  # a partition's own rows
             return
-        due_ms = wire.due_of(record.headers) if record.value is not None else None
-        owned.deadlines.put(record.key.decode(), due_ms)
+        try:
+            session_id = wire.session_of_key(record.key)
+            due_ms = wire.due_of(record.headers) if record.value is not None else None
+        except InvalidRecord as error:  # as if it had not been written
+            log.error("%s:%d:%d: %s", record.topic, record.partition, record.offset, error)
+            self._metrics.unreadable.labels(self.name).inc()
+            return
+        owned.deadlines.put(session_id, due_ms)
 
     async def _look_how_far(self) -> None:
         """Whether the rows of new partitions are read as far as they went when they became ours."""

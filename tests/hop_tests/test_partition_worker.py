@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import pytest
 
 from adapters.kafka.records import Fetched, Row
-from engine.errors import Conflict
+from engine.errors import Conflict, Refused, Unavailable
+from engine.events import FlowActivated
+from engine.flow import Flow
 from streams import wire
 from streams.partition import Decided, Partition
 from streams.partition_worker import FULL, PartitionWorker
@@ -17,13 +19,19 @@ pytestmark = pytest.mark.asyncio
 
 
 class MemoryLedger:
-    """Rows of all transactions; `broken` fails the next ones, `open` holds them back."""
+    """Rows of all transactions; `broken` fails the next ones, `open` holds them back.
+
+    `away`: for which transactions no broker answers. `written`: yet they are durable.
+    """
 
     def __init__(self, rows: Sequence[Row] = ()) -> None:
         self.before = list(rows)
         self.transactions: list[list[Row]] = []
         self.claimed = 0
         self.broken: Exception | None = None
+        self.away: Callable[[Sequence[Row]], bool] = lambda rows: False
+        self.written = False
+        self.failed = 0
         self.open = asyncio.Event()
         self.open.set()
 
@@ -35,13 +43,18 @@ class MemoryLedger:
         self.claimed += 1
 
     async def rows(self) -> AsyncIterator[Sequence[Fetched]]:
-        for record in as_fetched(of(self.before, T.SESSIONS)):
+        for record in as_fetched(of(self.all, T.SESSIONS)):
             yield [record]
 
     async def commit(self, rows: Sequence[Row]) -> None:
         await self.open.wait()
         if self.broken is not None:
             raise self.broken
+        if self.away(rows):
+            self.failed += 1
+            if self.written:
+                self.transactions.append(list(rows))
+            raise Unavailable("a partition has no leader")
         self.transactions.append(list(rows))
 
     async def close(self) -> None:
@@ -79,7 +92,12 @@ class Told:
         pass
 
 
-def started(ledger: MemoryLedger, *, batch_max: int = 256) -> tuple[PartitionWorker, Told]:
+def started(
+    ledger: MemoryLedger,
+    *,
+    batch_max: int = 256,
+    build: Callable[[FlowActivated], Flow] = build,
+) -> tuple[PartitionWorker, Told]:
     told = Told(ledger)
     worker = PartitionWorker(
         Partition(0, build=build, outbox=frozenset({"webchat"})),
@@ -282,4 +300,115 @@ async def test_a_partition_waits_while_another_steps_one_by_one() -> None:
         await asyncio.sleep(0.01)
         assert ledger.transactions == []  # no attempt of it stands
     await until(lambda: told.marks != [])
+    await worker.stop()
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brokers that are away are asked again without a pause."""
+    monkeypatch.setattr("streams.partition_worker.RETRY_S", 0)
+
+
+def asks_the_model(rows: Sequence[Row]) -> bool:
+    return of(rows, T.MODEL) != []
+
+
+def letters(rows: Sequence[Row]) -> list[int]:
+    return [letter.offset for letter in wire.letters_of(as_fetched(of(rows, T.DEAD)))]
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("written", [False, True], ids=["not written", "written and not told"])
+@pytest.mark.parametrize("doubtful", [False, True], ids=["a batch", "one by one"])
+async def test_brokers_that_are_away_are_waited_for_and_no_death_is_counted(
+    written: bool, doubtful: bool
+) -> None:
+    log = Log()
+    for turn in range(4):
+        log.say("hi", who=f"person {turn}")
+    begun = wire.attempt_row(wire.Attempt(offset=0, last=4, begun=1), partition=0)
+    ledger = MemoryLedger([begun] if doubtful else [])
+    ledger.away, ledger.written = asks_the_model, written
+    worker, told = started(ledger)
+    worker.put(log.events[:3], "some")
+    worker.put(log.events[3:], "the rest")
+    least = 1 if written else 10
+    await until(lambda: ledger.failed >= least)
+    ledger.away = lambda rows: False
+    await until(lambda: len(told.marks) == 2)
+    assert told.died == []
+    assert [mark for mark, _ in told.marks] == ["some", "the rest"]
+    assert letters(ledger.all) == []
+    assert {n for _, _, n in attempts(ledger.all)} <= {1}
+    assert len({row.value for row in of(ledger.all, T.STEPS)}) == 4
+    assert len(of(ledger.all, T.STEPS)) == 4
+    assert ledger.claimed == told.recoveries == 1 + ledger.failed
+    assert worker.waiting == 0
+    await worker.stop()
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_deaths_are_still_counted_over_a_time_without_brokers() -> None:
+    log = Log()
+    log.say("hi")
+    begun = wire.attempt_row(wire.Attempt(offset=1, last=1, begun=2), partition=0)
+    flow = (
+        wire.watermark_row(0, partition=0),
+        wire.flow_row(log.events[0].value or b"", partition=0),
+    )
+    ledger = MemoryLedger([*flow, begun])
+    ledger.away = asks_the_model
+    worker, told = started(ledger)
+    worker.put(log.events, "all")
+    await until(lambda: ledger.failed >= 5)
+    await worker.stop()
+    assert {n for _, _, n in attempts(ledger.transactions[-1])} == {3}
+
+    ledger = MemoryLedger(ledger.all)  # and there it died
+    worker, told = started(ledger)
+    worker.put(log.events, "all")
+    await until(lambda: told.marks != [])
+    assert letters(ledger.all) == [1]
+    await worker.stop()
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_partition_is_claimed_again_until_the_brokers_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log, ledger = Log(), MemoryLedger()
+    claim = ledger.claim
+
+    async def away() -> None:
+        await claim()
+        if ledger.claimed < 5:
+            raise Unavailable("no broker answers")
+
+    monkeypatch.setattr(ledger, "claim", away)
+    worker, told = started(ledger)
+    worker.put(log.events, "all")
+    await until(lambda: told.marks != [])
+    assert (told.died, told.recoveries) == ([], 1)
+    await worker.stop()
+
+
+async def test_what_this_version_lacks_is_no_death_of_the_event_that_asks_for_it() -> None:
+    log, rows = Log(), list[Row]()
+
+    def lacks(body: FlowActivated) -> Flow:
+        raise Refused(f"this version has no {body.flow}")
+
+    for _ in range(6):
+        ledger = MemoryLedger(rows)
+        worker, told = started(ledger, build=lacks)
+        worker.put(log.events, "all")
+        await until(lambda told=told: told.died != [])  # type: ignore[misc]
+        assert isinstance(told.died[0], Refused)
+        await worker.stop()
+        rows = ledger.all
+    assert letters(rows) == []
+    worker, told = started(MemoryLedger(rows))
+    worker.put(log.events, "all")
+    await until(lambda: told.marks != [])
+    assert worker.partition.flow is not None
     await worker.stop()

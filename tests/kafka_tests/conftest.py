@@ -10,7 +10,7 @@ Nothing is skipped: without Java or Maven such a test fails, and says what to in
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,10 +21,12 @@ from deploy.kafka.jars import CannotStart
 
 
 @contextmanager
-def started(*, brokers: int = 1, secured: bool = False) -> Iterator[Cluster]:
+def started(
+    *, brokers: int = 1, secured: bool = False, settings: Mapping[str, str] | None = None
+) -> Iterator[Cluster]:
     """Start brokers for one purpose; at the end they are killed, and their data is removed."""
     with tempfile.TemporaryDirectory(prefix="kafka-") as folder:
-        plan = Plan(folder=Path(folder), brokers=brokers, secured=secured)
+        plan = Plan(folder=Path(folder), brokers=brokers, secured=secured, settings=settings or {})
         try:
             cluster = Cluster(plan)
         except CannotStart as reason:

@@ -17,11 +17,11 @@ from adapters.kafka.tail import Tail
 from adapters.kafka.transactions import Transactions
 from adapters.kafka.work import WorkQueue
 from deploy.kafka.cluster import Cluster
-from engine.errors import Conflict, Unavailable
+from engine.errors import Conflict, InvalidRecord, Refused, Unavailable
 from engine.limits import CLOCK_SKEW_MAX_MS
 from engine.ports import Append
 from streams.machine_clock import MachineClock
-from streams.topics import BY_NAME, T
+from streams.topics import BY_NAME, TOPICS, T
 from tests.kafka_tests.conftest import started
 from tests.kafka_tests.installation import appending, everything, installed, written
 from tests.kafka_tests.records import leader
@@ -66,6 +66,19 @@ async def test_what_is_appended_is_in_the_log_of_its_session(broker: Cluster, pr
     found = {(r.partition, r.offset): r.value for r in await everything(settings, T.EVENTS)}
     assert len(found) == 21
     assert [found[place] for place in places] == [event(n).value for n in range(20)]
+
+
+async def test_what_is_too_large_is_told_by_whose_bound_it_is(broker: Cluster, prefix: str) -> None:
+    settings = KafkaSettings(brokers=broker.bootstrap, prefix=f"{prefix}.")
+    small = {"max.message.bytes": "10000"}
+    await create_topics(settings, [Wanted(T.STEPS, 1, 1, small), Wanted(T.MODEL, 1, 1, {})])
+    with pytest.raises(Refused, match=r"compares max\.message\.bytes"):
+        await written(settings, [Row(T.STEPS, b"k", b"v" * 1_000)] * 20)
+    await written(settings, [Row(T.MODEL, b"k", b"v" * 1_000)] * 2_000)
+    with pytest.raises(InvalidRecord, match="larger than"):
+        await written(settings, [Row(T.MODEL, b"k", b"v" * 1_000_000)])
+    for topic in TOPICS:
+        assert int(topic.config["max.message.bytes"]) > clients.REQUEST_BYTES_MAX
 
 
 async def test_a_clock_that_is_off_stops_appends_until_it_agrees(

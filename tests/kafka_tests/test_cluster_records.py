@@ -1,5 +1,6 @@
 """What is looked up on a cluster is a scan with a bound, and says what it did not look at."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +15,17 @@ from deploy.kafka.cluster import Cluster
 from engine import codec
 from engine.ports import Append, DeadLetter, StepRow
 from streams.ingress import operator_said
-from streams.wire import Kept, letter_row, session_row, step_row, watermark_row
+from streams.topics import T
+from streams.wire import Kept, account_key, letter_row, session_row, step_row, watermark_row
 from tests.kafka_tests.installation import PARTITIONS, appending, installed, written
 
 ANN = "webchat:web:k1:" + "a" * 24
 BEN = "webchat:web:k1:" + "b" * 24
 N = 30
+
+
+def account() -> int:
+    return partition_of(account_key(ANN), PARTITIONS)
 
 
 def event(session_id: str, n: int) -> Append:
@@ -90,7 +96,29 @@ def test_what_nobody_knows_is_not_found(records: ClusterRecords) -> None:
 def test_sessions_and_letters_are_listed(records: ClusterRecords) -> None:
     assert records.sessions(limit=9) == [(ANN, b"newest")]
     assert records.sessions(limit=9, after=ANN) == []
-    assert [(one.partition, one.offset) for one in records.dead_letters()] == [(1, 9)]
+    assert [one.number for one in records.dead_letters()] == ["1:9"]
+
+
+async def test_what_cannot_be_read_is_passed_over_and_told(
+    kafka: KafkaSettings, records: ClusterRecords
+) -> None:
+    partition = partition_of(ANN.encode(), PARTITIONS)
+    alien = [
+        Row(T.DEAD, b"no letter", b"rubbish"),
+        Row(T.SESSIONS, b"\xff", b"rubbish", partition=partition),
+        Row(T.OUTBOX, ANN.encode(), b"rubbish"),
+        Row(T.DELIVERIES, f"{ANN}/reply".encode(), b"rubbish", partition=account()),
+    ]
+    await written(kafka, alien)
+
+    def look() -> None:
+        assert [one.number for one in records.dead_letters()] == ["1:9"]
+        assert records.sessions(limit=9) == [(ANN, b"newest")]
+        assert records.deliveries_of(ANN) == []
+
+    await asyncio.to_thread(look)
+    assert len(records.notes) == len(alien)
+    assert all("is passed over" in note for note in records.notes)
 
 
 def test_a_scan_that_stops_early_finds_the_newest_and_says_so(

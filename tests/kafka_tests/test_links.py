@@ -1,11 +1,14 @@
 """Links that a broker requires to be encrypted and named: every client keeps to them."""
 
+import asyncio
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from adapters.kafka.admin import describe_topics
 from adapters.kafka.appender import Appender
-from adapters.kafka.clients import KafkaSettings, Mechanism
+from adapters.kafka.clients import KafkaSettings, Mechanism, tls_context
 from adapters.kafka.records import Row
 from adapters.kafka.work import WorkQueue
 from deploy.kafka.cluster import Cluster
@@ -13,6 +16,7 @@ from engine.errors import Refused, Unavailable
 from engine.ports import Append
 from streams.machine_clock import MachineClock
 from streams.topics import T
+from tests.kafka_tests.conftest import started
 from tests.kafka_tests.installation import appending, everything, made, written
 
 
@@ -60,7 +64,7 @@ async def test_every_client_gets_in_with_the_right_secrets(
         ({"sasl": ""}, Unavailable, "connect"),
         ({"security": "plaintext"}, Unavailable, "connect"),
         ({"ca_file": None}, Refused, "certificate"),
-        ({"ca_file": Path("/no/such/file")}, Refused, "TLS files"),
+        ({"ca_file": Path("/no/such/file")}, Refused, r"kafka\.ca_file cannot be read"),
     ],
 )
 async def test_nobody_gets_in_without(
@@ -73,3 +77,45 @@ async def test_nobody_gets_in_without(
     await appender.stop()
     assert settings.password not in str(raised.value)
     assert settings.password not in repr(settings)
+
+
+def test_files_of_tls_that_cannot_be_used_are_named_by_their_setting(tmp_path: Path) -> None:
+    """Nobody is asked for a passphrase: a worker has no terminal, and would wait for ever."""
+
+    def refused(**files: Path) -> str:
+        settings = KafkaSettings(brokers="localhost:1", security="tls", **files)
+        with pytest.raises(Refused) as raised:
+            tls_context(settings)
+        return str(raised.value)
+
+    words, cert, key = tmp_path / "words", tmp_path / "cert", tmp_path / "key"
+    words.write_text("no certificate")
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-subj", "/CN=us"]
+    files = ["-out", str(cert), "-keyout", str(key), "-passout", "pass:secret"]
+    subprocess.run([*make, *files], check=True, capture_output=True)
+    assert refused(ca_file=words).startswith("kafka.ca_file has no certificates")
+    missing = tmp_path / "missing"
+    assert refused(cert_file=cert, key_file=missing).startswith("kafka.key_file cannot be read")
+    assert refused(cert_file=missing, key_file=key).startswith("kafka.cert_file cannot be read")
+    assert refused(cert_file=cert, key_file=key).startswith("kafka.key_file is encrypted")
+    assert "kafka.cert_file and kafka.key_file" in refused(cert_file=cert, key_file=words)
+
+
+async def test_topics_that_may_not_be_seen_are_not_taken_for_missing(prefix: str) -> None:
+    rules = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+    }
+    with started(secured=True, settings=rules) as cluster:
+        plain = KafkaSettings(brokers=cluster.bootstrap, prefix=f"{prefix}.")
+        await made(plain, partitions=1)
+        settings = secured(cluster, prefix)
+        with pytest.raises(Refused, match="does not allow"):
+            await describe_topics(settings, {T.EVENTS: ["retention.ms"]})
+        user = f"User:{settings.username}"
+        allowed = ["--allow-principal", user, "--topic", "*", "--operation", "Describe"]
+        tool = ["org.apache.kafka.tools.AclCommand", "--bootstrap-server", cluster.bootstrap]
+        await asyncio.to_thread(cluster._java.run, [*tool, "--add", *allowed])
+        assert list(await describe_topics(settings, {T.EVENTS: []})) == [T.EVENTS]
+        with pytest.raises(Refused, match="does not allow"):
+            await describe_topics(settings, {T.EVENTS: ["retention.ms"]})

@@ -156,6 +156,24 @@ async def test_a_second_copy_and_what_was_cancelled_are_not_performed(
     assert frames[-1].text in ("a", "a b", "a b c")
 
 
+async def test_a_cancel_that_is_no_text_cancels_nothing_and_ends_nobody(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    never, now = asked(1, "never"), asked(2)
+    async with performing(settings, "a") as role:
+        await until(lambda: not role.ready)
+        await written(settings, rows([never]))
+        await until(lambda: role.in_hand)
+        alien = [Row(T.CANCEL, b"k", b"\xff\xfe"), Row(T.CANCEL, b"k", None)]
+        await written(settings, [*alien, wire.cancel_row(never.effect_id)])
+        await until(lambda: not role.in_hand)
+        await written(settings, rows([now]))
+        (event,) = await outcomes(settings, 1)
+        assert not role.ready
+    assert event.effect == now.effect_id
+
+
 async def test_what_expired_unstarted_says_so(broker: Cluster, prefix: str) -> None:
     settings = await installed(broker.bootstrap, prefix)
     async with performing(settings, "a"):

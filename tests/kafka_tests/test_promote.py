@@ -29,6 +29,7 @@ from engine.session import Session
 from engine.step import new_session, step
 from statemachines import registry
 from streams import wire
+from streams.cluster.promotion import audit_row
 from streams.embedded import LOG_FILE, data_dir
 from streams.sessions import activation, first_due
 from streams.topics import TOPICS, T
@@ -334,7 +335,7 @@ async def test_a_worker_does_not_work_on_half_a_promotion(
     settings = await installed(broker.bootstrap, prefix)
     half = Promotion(source="a log", state="begun", bases=(0,) * PARTITIONS, phase="events")
     rows = [wire.promotion_row(half, partition=p) for p in range(PARTITIONS)]
-    await written(settings, [*rows, wire.audit_row(half, actor="a-test")])
+    await written(settings, [*rows, audit_row(half, actor="a-test")])
     await processes.activate(settings, partitions=PARTITIONS, at_ms=time.time_ns() // 1_000_000)
     for role, code in (("sessions", 70), ("model", 1)):
         env = processes.environment(settings, tmp_path)

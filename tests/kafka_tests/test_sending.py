@@ -6,27 +6,31 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.newest import NewestSender
+from adapters.kafka.records import Row
 from deploy.kafka.cluster import Cluster
 from engine import codec
 from engine.effects import SendMessage
 from engine.errors import Conflict, NoReceipt, Refused
 from engine.events import ReplyUndelivered
-from engine.ports import Delivery, Frame
+from engine.limits import EVENT_BYTES_MAX
+from engine.ports import DeadLetter, Delivery, Frame
 from streams import wire
+from streams.cluster.found import ORDER
 from streams.cluster.lane import Accounts, Lane, Outside
 from streams.cluster.metrics import Metrics
 from streams.cluster.sending import Sending
 from streams.crash_marks import nowhere
-from streams.egress import Account
+from streams.egress import TOO_OLD, Account
 from streams.limiter import Limiter
 from streams.machine_clock import wall_ms
 from streams.sessions import Order
-from streams.topics import T
+from streams.topics import ORDERS_KEPT_MS, T
 from tests.kafka_tests.conftest import started
 from tests.kafka_tests.installation import appending, everything, installed, written
 from tests.kafka_tests.platform import Platform, PlatformChannel, end, reply, say, session, withdraw
@@ -115,6 +119,44 @@ async def receipted(
             if sum(d.receipted_ms is not None for d in found.values()) >= want:
                 return found
             await asyncio.sleep(0.1)
+
+
+async def receipted_alone(settings: KafkaSettings, reply_id: str) -> None:
+    """Once this reply has its receipt, whatever else stands there."""
+    async with asyncio.timeout(60):
+        while True:
+            rows = await everything(settings, T.DELIVERIES, partitions=1)
+            mine = [wire.delivery_of(r.value) for r in rows if r.key == reply_id.encode()]
+            if mine and mine[-1].receipted_ms is not None:
+                return
+            await asyncio.sleep(0.1)
+
+
+async def letters(settings: KafkaSettings, want: int) -> list[DeadLetter]:
+    """The dead letters, once there are so many."""
+    async with asyncio.timeout(60):
+        while True:
+            found = await everything(settings, T.DEAD, partitions=1)
+            if len(found) >= want:
+                return wire.letters_of(found)
+            await asyncio.sleep(0.1)
+
+
+def waiting(n: int) -> Delivery:
+    """The n-th session's n-th reply, queued."""
+    order = say(n, of=n)
+    body = order.effect.body
+    assert isinstance(body, SendMessage)
+    assert order.address is not None
+    return Delivery(
+        reply_id=body.reply_id,
+        session_id=session(n),
+        cause="c",
+        kind="message",
+        address=order.address,
+        state="queued",
+        text=body.text,
+    )
 
 
 async def undelivered(settings: KafkaSettings) -> list[tuple[str, str]]:
@@ -250,18 +292,8 @@ async def test_old_receipts_are_deleted_and_what_was_on_its_way_goes_in_order(
     settings = await installed(broker.bootstrap, prefix, partitions=1)
     platform = Platform()
     (first, second), day_ms = (say(1), say(2)), 24 * 3_600_000
-
-    def kept(n: int, **more: object) -> Delivery:
-        body = say(n, of=n).effect.body
-        address = say(n).address
-        assert isinstance(body, SendMessage)
-        assert address is not None
-        given = {"reply_id": body.reply_id, "session_id": session(n), "text": body.text}
-        fixed = {"cause": "c", "kind": "message", "address": address}
-        return Delivery(**given, **fixed, **more)  # type: ignore[arg-type]
-
-    old = kept(7, state="sent", receipted_ms=wall_ms() - 3 * day_ms)
-    new = kept(8, state="sent", receipted_ms=wall_ms() - day_ms)
+    old = replace(waiting(7), state="sent", receipted_ms=wall_ms() - 3 * day_ms)
+    new = replace(waiting(8), state="sent", receipted_ms=wall_ms() - day_ms)
     await written(settings, [wire.delivery_row(d, partition=0) for d in (old, new)])
     platform.delay_s = 60
     async with appending(settings) as appender:
@@ -278,6 +310,65 @@ async def test_old_receipts_are_deleted_and_what_was_on_its_way_goes_in_order(
     texts = [text for _, text, _ in platform.arrived]
     assert texts == ["text 1", "text 2", "text 3"]
     assert [r.key.decode() for r in rows if r.value is None] == [old.reply_id]
+
+
+async def test_what_cannot_be_read_holds_up_nobody_and_an_order_becomes_a_dead_letter(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix, partitions=1)
+    platform = Platform()
+    order = wire.order_row(say(1))
+    nobodys = wire.order_row(say(2))._replace(value=(order.value or b"").replace(b"im:a:", b""))
+    queued = wire.delivery_row(waiting(7), partition=0)
+    alien = [
+        Row(T.DELIVERIES, b"rubbish", b"rubbish"),
+        Row(T.DELIVERIES, b"\xff", b"rubbish"),
+        Row(T.DELIVERIES, b"\xff", None),
+        queued._replace(key=b"of another reply"),
+        queued._replace(headers=((ORDER, b"soon"),)),
+    ]
+    long = b"x" * 700_000  # in a letter of its whole value it would fit no batch
+    await written(settings, [*alien, order._replace(value=long), nobodys, order])
+    async with sending(settings, platform) as role:
+        found = await letters(settings, 2)
+        await receipted_alone(settings, reply(1))
+        await until(lambda: not role.ready)
+    assert platform.replies() == Counter([reply(1)])
+    assert [one.number for one in found] == ["im.egress:0:0", "im.egress:0:1"]
+    assert found[0].value == long[:EVENT_BYTES_MAX]
+    assert all(one.error.startswith("order ") for one in found)
+    async with sending(settings, platform) as role:  # and each of them once
+        await until(lambda: not role.ready and role._queue.in_hand == 0)
+    assert len(await everything(settings, T.DEAD, partitions=1)) == 2
+
+
+async def test_a_watermark_that_cannot_be_read_is_refused_with_its_place(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix, partitions=1)
+    await written(settings, [Row(T.DELIVERIES, wire.WATERMARK, b"rubbish")])
+    async with sending(settings, Platform()) as role:
+        with pytest.raises(Refused, match=r"im\.deliveries:0:0: .*write the row anew"):
+            async with asyncio.timeout(30):
+                await role.failed()
+
+
+async def test_what_was_ordered_long_ago_is_not_sent_and_says_so(
+    broker: Cluster, prefix: str
+) -> None:
+    """As when a log is stepped again of which nothing else was saved."""
+    settings = await installed(broker.bootstrap, prefix)
+    platform = Platform()
+    now_ms = wall_ms()
+    old = [order._replace(at_ms=now_ms - ORDERS_KEPT_MS - 1_000) for order in (say(1), end(2, "x"))]
+    new = [order._replace(at_ms=now_ms - ORDERS_KEPT_MS + 60_000) for order in (say(3), end(4, ""))]
+    async with sending(settings, platform):
+        await ordered(settings, [*old, *new])
+        found = await receipted(settings, 4)
+    assert platform.replies() == Counter([reply(3), reply(4)])
+    assert {found[reply(n)].state for n in (1, 2)} == {"failed"}
+    assert {found[reply(n)].error for n in (1, 2)} == {TOO_OLD}
+    assert await undelivered(settings) == []
 
 
 async def test_an_owner_that_was_replaced_marks_nothing_and_calls_nobody(

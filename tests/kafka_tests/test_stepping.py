@@ -7,27 +7,33 @@ import socket
 import sys
 import time
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import TopicAuthorizationFailedError
 from prometheus_client import CollectorRegistry
 
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.records import Fetched
 from deploy.kafka.cluster import Cluster
 from engine import codec
+from engine.errors import Refused
 from engine.fold import fold
 from engine.ports import Append, Incoming
 from engine.pseudonym import Key
 from engine.step import new_session
 from statemachines import registry
-from streams import wire
+from streams import faust_app, wire
 from streams.cluster.stepping import Stepping
 from streams.cluster.stepping_metrics import SteppingMetrics
 from streams.embedded.assemble import OUTBOX_CHANNELS, flow_of
 from streams.ingress import Ingress
 from streams.topics import T
 from tests.kafka_tests import processes
+from tests.kafka_tests.conftest import started
 from tests.kafka_tests.installation import PARTITIONS, appending, everything, installed
 
 pytestmark = pytest.mark.asyncio
@@ -177,11 +183,9 @@ async def test_a_worker_without_the_active_version_says_so_and_ends(
     assert "no flow was activated for partition" in log.read_text()
 
 
-async def test_how_far_behind_it_is_can_be_asked_at_every_moment_of_a_move(
-    broker: Cluster, prefix: str, tmp_path: Path
-) -> None:
-    settings = await installed(broker.bootstrap, prefix)
-    await processes.activate(settings, partitions=PARTITIONS, at_ms=time.time_ns() // 1_000_000)
+@asynccontextmanager
+async def stepping(settings: KafkaSettings) -> AsyncIterator[Stepping]:
+    """The role in this process, with all partitions and ready."""
     role = Stepping(
         settings,
         instance="",
@@ -189,17 +193,81 @@ async def test_how_far_behind_it_is_can_be_asked_at_every_moment_of_a_move(
         outbox=OUTBOX_CHANNELS,
         metrics=SteppingMetrics(CollectorRegistry()),
     )
-    members = role._members
     await role.start()
     try:
         async with asyncio.timeout(WITHIN_S):
-            while len(members.lag()) < PARTITIONS or role.ready:
+            while len(role._members.lag()) < PARTITIONS or role.ready:
                 await asyncio.sleep(0.01)
+        yield role
+    finally:
+        await role.stop(drain_s=5)
+
+
+async def test_how_far_behind_it_is_can_be_asked_at_every_moment_of_a_move(
+    broker: Cluster, prefix: str, tmp_path: Path
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    await processes.activate(settings, partitions=PARTITIONS, at_ms=time.time_ns() // 1_000_000)
+    async with stepping(settings) as role:
+        members = role._members
         env = processes.environment(settings, tmp_path)
         command = processes.sessions_command()
         with processes.running(command, env, log=tmp_path / "other.log"):
             async with asyncio.timeout(WITHIN_S):
                 while len(members.lag()) == PARTITIONS:
                     await asyncio.sleep(0)
-    finally:
-        await role.stop(drain_s=5)
+
+
+async def test_what_faust_answers_with_an_end_of_its_own_ends_the_process(
+    broker: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would stop and fetch nothing more, in a process that is ready and alive."""
+    died: asyncio.Queue[BaseException] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    heard = partial(loop.call_soon_threadsafe, died.put_nowait)
+    monkeypatch.setattr(faust_app, "die", heard)
+
+    async def forbidden(offsets: object) -> None:
+        raise TopicAuthorizationFailedError
+
+    settings = await installed(broker.bootstrap, prefix)
+    await processes.activate(settings, partitions=PARTITIONS, at_ms=time.time_ns() // 1_000_000)
+    async with stepping(settings) as role, appending(settings) as appender:
+        monkeypatch.setattr(role.app.consumer._thread._consumer, "commit", forbidden)
+        await appender.append(said(1, people=1, now_ms=appender.now_ms()))
+        error = await asyncio.wait_for(died.get(), WITHIN_S)
+    assert isinstance(error, TopicAuthorizationFailedError)
+
+
+async def test_what_ends_a_process_quotes_nobody(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os._exit", lambda code: None)
+    faust_app.die(ValueError("what a person wrote"))
+    faust_app.die(Refused("no flow was activated"))
+    told = capfd.readouterr().err
+    assert told.splitlines()[0].startswith("fatal: ValueError by way of")
+    assert "a person" not in told
+    assert "fatal: Refused: no flow was activated" in told
+
+
+@pytest.mark.parametrize("instance", ["", "sessions-0"])
+async def test_it_ends_when_it_is_told_to_though_the_brokers_are_away(
+    prefix: str, tmp_path: Path, instance: str
+) -> None:
+    log = tmp_path / "worker.log"
+    with started() as cluster:
+        settings = await installed(cluster.bootstrap, prefix)
+        await processes.activate(settings, partitions=PARTITIONS, at_ms=time.time_ns() // 1_000_000)
+        env = processes.environment(settings, tmp_path, instance=instance)
+        env["AI_ASSISTANT_SERVER__DRAIN_S"] = "1"
+        with processes.running(processes.sessions_command(), env, log=log) as worker:
+            async with appending(settings) as appender:
+                await is_up(log, starts=1)
+                await appender.append(said(1, people=1, now_ms=appender.now_ms()))
+                async with asyncio.timeout(WITHIN_S):
+                    while not await everything(settings, T.STEPS):
+                        await asyncio.sleep(0.05)
+                cluster.brokers[0].pause()  # with offsets to commit
+                worker.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(worker.wait, 20) == 0, log.read_text()

@@ -81,6 +81,7 @@ def test_a_topic_that_is_not_as_it_must_be_is_named(env: dict[str, str]) -> None
     assert of_events["partitions"]["wanted"] == "5"
     assert of_events["replication"]["wanted"] == "3"
     assert of_events["min.insync.replicas"]["found"] == "1"
+    assert "max.message.bytes" not in of_events
     refused = asked(wide, "topics", "create")
     assert refused.exit_code == 1
     assert "topic conversation.events: partitions is 3, and must be 5" in refused.output

@@ -89,6 +89,25 @@ async def test_the_newest_row_says_when_and_nobody_is_woken_early_or_twice(
     assert max(on_time) < 2_000
 
 
+async def test_a_row_that_cannot_be_read_is_as_if_it_were_not_there(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    past = wall_ms() - 5_000
+    mine = session(1, past)
+    alien = [
+        mine._replace(key=b"\xff\xfe"),
+        mine._replace(key=b"nobody"),
+        mine._replace(headers=(("due", b"soon"),)),
+        mine._replace(headers=(("due", None),)),  # type: ignore[arg-type]
+    ]
+    await written(settings, [mine, *alien])
+    async with clock_role(settings, "a") as role:
+        ((who, due_ms, _),) = await woken(settings, 1)
+        await until(lambda: not role.ready)
+    assert (who.encode(), due_ms) == (mine.key, past)
+
+
 async def test_after_an_outage_sessions_are_woken_in_turn_and_all_of_them(
     broker: Cluster, prefix: str
 ) -> None:
