@@ -21,7 +21,9 @@ from typing import Protocol
 from adapters.kafka.records import Fetched, Row
 from engine.crash_points import CrashPoint
 from engine.errors import Refused, Unavailable
+from streams.cut_logs import require_whole
 from streams.partition import BEGIN, Decided, Partition
+from streams.topics import T
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,9 @@ class Ledger(Protocol):
 
     def rows(self) -> AsyncIterator[Sequence[Fetched]]:
         """All of the partition's rows of `conversation.sessions` that are committed now."""
+
+    async def bounds(self) -> tuple[int, int]:
+        """The first offset of `conversation.events` here, and the one after its last record."""
 
     async def commit(self, rows: Sequence[Row]) -> None:
         """One transaction. Raises Conflict where there is a newer owner: nothing of it is visible.
@@ -180,9 +185,11 @@ class PartitionWorker:
         Where the ledger takes nothing more, it counts.
         """
         row = self.partition.withdrawn()
+        if row is None:
+            return
         with suppress(Exception):
             async with asyncio.timeout(WITHDRAW_WITHIN_S):
-                await self._ledger.commit([row] if row is not None else [])
+                await self._ledger.commit([row])
 
     async def _recover(self) -> None:
         began_s = asyncio.get_running_loop().time()
@@ -190,16 +197,26 @@ class PartitionWorker:
         async for records in self._ledger.rows():
             self.partition.recover(records)
         self.partition.recovered()
+        await self._require_whole()
         took_s = asyncio.get_running_loop().time() - began_s
         self._watched.recovered(self.partition, took_s=took_s)
         self.ready = True
         self._waits_for = ""
 
+    async def _require_whole(self) -> None:
+        """Raises Refused where the log does not go on where it was applied."""
+        begin, end = await self._ledger.bounds()
+        applied = self.partition.watermark
+        require_whole(T.EVENTS, self.number, applied=applied, begin=begin, end=end)
+
     async def _work(self) -> None:
         """Apply as much of what arrived as one transaction takes, and acknowledge it."""
         taken, marks = self._taken()
         try:
-            await self._make_durable(deque(self.partition.fresh(taken)))
+            fresh = deque(self.partition.fresh(taken))
+            if len(fresh) < len(taken):  # again after a move or a death, or of a log made anew
+                await self._require_whole()
+            await self._make_durable(fresh)
         except Unavailable:
             self._arrived.appendleft((taken, marks))
             raise

@@ -94,7 +94,7 @@ class WorldLedger(Ledger):
     whether it was committed: half of them are."""
 
     def __init__(self, settings: KafkaSettings, *, disk: Disk, rng: Random) -> None:
-        super().__init__(settings, role=OWNER, partition=0, state=T.SESSIONS)
+        super().__init__(settings, role=OWNER, partition=0, log=T.EVENTS, state=T.SESSIONS)
         self._disk = disk
         self._rng = rng
 

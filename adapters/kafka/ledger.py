@@ -8,16 +8,22 @@ open, which would hold back every reader of the partitions that it touched.
 from collections.abc import AsyncIterator, Sequence
 
 from adapters.kafka.clients import KafkaSettings
-from adapters.kafka.reading import read_partition
+from adapters.kafka.reading import bounds_of, read_partition
 from adapters.kafka.records import Fetched, Row
 from adapters.kafka.transactions import Transactions
 
 
 class Ledger:
-    """The ledger of one partition. `role`: of whose owner; `state`: the topic that it reads."""
+    """The ledger of one partition.
 
-    def __init__(self, settings: KafkaSettings, *, role: str, partition: int, state: str) -> None:
+    `role`: of whose owner. `log`: the topic whose records it applies; `state`: what came of them.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, *, role: str, partition: int, log: str, state: str
+    ) -> None:
         self._settings = settings
+        self._log = log
         self._partition = partition
         self._state = state
         self._transactions = Transactions(settings, f"{role}-{partition}")
@@ -31,6 +37,12 @@ class Ledger:
         reading = read_partition(self._settings, self._state, partition=self._partition)
         async for records in reading:
             yield records
+
+    async def bounds(self) -> tuple[int, int]:
+        """The first offset of the log, and the one after its last record, committed or not."""
+        return await bounds_of(
+            self._settings, self._log, partition=self._partition, committed=False
+        )
 
     async def commit(self, rows: Sequence[Row]) -> None:
         """One transaction. Raises Conflict where another owner has taken over.

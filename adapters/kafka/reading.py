@@ -21,14 +21,18 @@ Keep = Callable[[Fetched], bool]
 
 
 class Looker:
-    """Committed records only. Use it as a context manager. Raises Unavailable, Refused."""
+    """Committed records only, unless `committed` is false. Use it as a context manager.
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    Raises Unavailable, Refused.
+    """
+
+    def __init__(self, settings: KafkaSettings, *, committed: bool = True) -> None:
         self._settings = settings
+        self._committed = committed
         self._consumer: AIOKafkaConsumer = None
 
     async def __aenter__(self) -> "Looker":
-        self._consumer = consumer_of(self._settings, wait_ms=WAIT_MS)
+        self._consumer = consumer_of(self._settings, committed=self._committed, wait_ms=WAIT_MS)
         await begun(self._consumer, self._settings, what="read topics")
         return self
 
@@ -45,7 +49,7 @@ class Looker:
                 await self._consumer.stop()
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """The first offset, and the one after the last committed record."""
+        """The first offset, and the one after the last record that it reads."""
         at = TopicPartition(self._settings.named(topic), partition)
         with told(f"look at {topic}:{partition}"):
             begins = await self._consumer.beginning_offsets([at])
@@ -106,3 +110,11 @@ async def read_partition(
         async with aclosing(looker.batches(topic, partition, start=first, end=end)) as batches:
             async for batch in batches:
                 yield batch
+
+
+async def bounds_of(
+    settings: KafkaSettings, topic: str, *, partition: int, committed: bool = True
+) -> tuple[int, int]:
+    """The first offset of a partition, and the one after its last record."""
+    async with Looker(settings, committed=committed) as looker:
+        return await looker.bounds(topic, partition)

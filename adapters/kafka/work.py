@@ -143,6 +143,9 @@ class WorkQueue(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._table:
             hand.next = record.offset + 1
             return True
+        if record.offset < hand.committed:  # which the group never gives out again
+            log.warning("%s:%d begins anew: it was cut", record.topic, record.partition)
+            hand = self._hands[record.partition] = InHand()
         return hand.take(record.offset)
 
     def done(self, partition: int, offset: int) -> None:

@@ -49,7 +49,8 @@ def assemble_worker(
 ) -> Assembled:
     """Wire these roles. Raises Refused with what is wrong and the fix."""
     wiring = _Wiring(settings, env)
-    roles: list[Works] = [wiring.role(n) for n in ROLES if n in names and n != "ingress"]
+    asked = [name for name in ROLES if name in names and name != "ingress"]
+    roles: list[Works] = [part for name in asked for part in wiring.parts(name)]
     gateway = wiring.gateway() if "ingress" in names else None
     if gateway is not None:  # it takes messages in, and so begins last
         roles.append(gateway.gateway)
@@ -109,19 +110,20 @@ class _Wiring:
 
         return SharedModel(model_runner(self._settings))
 
-    def role(self, name: str) -> Role:
-        """One of them but ingress."""
+    def parts(self, name: str) -> Sequence[Role]:
+        """What makes up one of them but ingress."""
         match name:
             case "sessions":
-                return self.stepping()
+                return [self.stepping()]
             case "model":
-                return self._performing(T.MODEL)
+                # As embedded: without a recogniser its requests are answered so, at once.
+                return [self._performing(T.MODEL), self._performing(T.INTENT)]
             case "skill":
-                return self._performing(T.SKILL)
+                return [self._performing(T.SKILL)]
             case "egress":
-                return self._sending()
+                return [self._sending()]
             case "clock":
-                return self._waking()
+                return [self._waking()]
             case _:
                 raise Refused(f"there is no role {name!r}: {', '.join(ROLES)}")
 
@@ -156,7 +158,7 @@ class _Wiring:
             now_ms=self.appender.now_ms,
             attempt=1,
             calls_max=settings.model.calls_max,
-            model=self._model,
+            model=None if topic is T.INTENT else self._model,
             skills=skill_runner(settings, cards, model=self._model, env=self._env),
         )
         return Performing(

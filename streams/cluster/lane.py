@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
-from adapters.kafka.reading import read_partition
+from adapters.kafka.reading import bounds_of, read_partition
 from adapters.kafka.records import Fetched, Row
 from adapters.kafka.transactions import Transactions
 from engine.crash_points import CrashPoint
@@ -31,6 +31,7 @@ from streams.calls import Calls, Pump
 from streams.cluster.found import ORDER, Found
 from streams.cluster.metrics import Metrics
 from streams.cluster.role import RETRY_S
+from streams.cut_logs import require_whole
 from streams.egress import Account, Called, Egress
 from streams.topics import ORDERS_KEPT_MS, T
 
@@ -175,6 +176,7 @@ class Lane:
         now_ms = self._appender.now_ms()
         found = await self._found(now_ms)
         self._watermark = found.watermark
+        await self._require_whole()
         self._egress = self._new_egress(self._outside.accounts(now_ms))
         deliveries = sorted(found.on_their_way.values(), key=lambda item: item[:2])
         self._places = {delivery.reply_id: order for order, _, delivery in deliveries}
@@ -202,6 +204,13 @@ class Lane:
                 except InvalidRecord as error:
                     self._unreadable(record, error)
         return found
+
+    async def _require_whole(self) -> None:
+        """Raises Refused where orders would stand at offsets that count as taken."""
+        settings, partition = self._outside.settings, self.partition
+        _, end = await bounds_of(settings, T.EGRESS, partition=partition, committed=False)
+        # What was not taken in a week is gone by rule, so its beginning says nothing.
+        require_whole(T.EGRESS, partition, applied=self._watermark, begin=0, end=end)
 
     def _unreadable(self, record: Fetched, error: InvalidRecord) -> None:
         log.error("%s:%d:%d: %s", record.topic, record.partition, record.offset, error)
@@ -232,6 +241,8 @@ class Lane:
 
     async def _work(self) -> None:
         self._wake.clear()
+        if self._orders and self._orders[0].offset <= self._watermark:
+            await self._require_whole()  # again after a move or a death, or of a topic made anew
         orders, self._orders = self._orders[:ORDERS_MAX], self._orders[ORDERS_MAX:]
         called, self._called = self._called, []
         now_ms = self._appender.now_ms()

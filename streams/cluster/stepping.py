@@ -71,7 +71,9 @@ class Stepping(Role):
         )
         worker = PartitionWorker(
             partition,
-            ledger=Ledger(self._kafka, role=GROUP, partition=number, state=T.SESSIONS),
+            ledger=Ledger(
+                self._kafka, role=GROUP, partition=number, log=T.EVENTS, state=T.SESSIONS
+            ),
             reader=members,
             watched=self._metrics,
             now_ms=wall_ms,

@@ -32,6 +32,7 @@ class MemoryLedger:
         self.away: Callable[[Sequence[Row]], bool] = lambda rows: False
         self.written = False
         self.failed = 0
+        self.log = (0, 1_000)  # its bounds
         self.open = asyncio.Event()
         self.open.set()
 
@@ -45,6 +46,9 @@ class MemoryLedger:
     async def rows(self) -> AsyncIterator[Sequence[Fetched]]:
         for record in as_fetched(of(self.all, T.SESSIONS)):
             yield [record]
+
+    async def bounds(self) -> tuple[int, int]:
+        return self.log
 
     async def commit(self, rows: Sequence[Row]) -> None:
         await self.open.wait()
@@ -411,4 +415,37 @@ async def test_what_this_version_lacks_is_no_death_of_the_event_that_asks_for_it
     worker.put(log.events, "all")
     await until(lambda: told.marks != [])
     assert worker.partition.flow is not None
+    await worker.stop()
+
+
+@pytest.mark.parametrize(
+    ("log_is", "why"),
+    [((0, 3), "ends at offset 3, and all up to offset 5"), ((7, 9), "what stood from offset 6 on")],
+    ids=["its end is lost", "its next records are deleted"],
+)
+async def test_a_log_that_does_not_go_on_where_it_was_applied_is_refused(
+    log_is: tuple[int, int], why: str
+) -> None:
+    ledger = MemoryLedger([wire.watermark_row(5, partition=0)])
+    ledger.log = log_is
+    worker, told = started(ledger)
+    await until(lambda: told.died != [])
+    assert isinstance(told.died[0], Refused)
+    assert f"conversation.events:0 {'begins' if log_is[0] else why}" in str(told.died[0])
+    assert why in str(told.died[0])
+    assert not worker.ready
+    await worker.stop()
+
+
+async def test_a_log_that_is_cut_under_its_owner_swallows_nothing() -> None:
+    log, ledger = Log(), MemoryLedger()
+    log.say("hi")
+    worker, told = started(ledger)
+    worker.put(log.events, "all")
+    await until(lambda: told.marks != [])
+    ledger.log = (0, 1)
+    worker.put(log.events[:1], "cut")
+    await until(lambda: told.died != [])
+    assert "ends at offset 1, and all up to offset 1 was applied" in str(told.died[0])
+    assert len(told.marks) == 1
     await worker.stop()

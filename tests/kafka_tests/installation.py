@@ -6,11 +6,16 @@ from contextlib import asynccontextmanager
 from adapters.kafka.admin import Wanted, create_topics
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
+from adapters.kafka.ledger import Ledger
 from adapters.kafka.reading import read_partition
 from adapters.kafka.records import Fetched, Row
 from adapters.kafka.transactions import Transactions
-from streams.machine_clock import MachineClock
-from streams.topics import TOPICS
+from streams.machine_clock import MachineClock, wall_ms
+from streams.partition import Partition
+from streams.partition_worker import GROUP, PartitionWorker
+from streams.topics import TOPICS, T
+from tests.hop_tests.test_partition import build
+from tests.hop_tests.test_partition_worker import MemoryLedger, Told
 
 PARTITIONS = 4
 
@@ -65,3 +70,16 @@ async def everything(
         async for batch in read_partition(settings, topic, partition=partition)
         for record in batch
     ]
+
+
+def an_owner_of(settings: KafkaSettings) -> tuple[PartitionWorker, Told]:
+    """The worker of partition 0, not yet started, and what it tells."""
+    told = Told(MemoryLedger())
+    worker = PartitionWorker(
+        Partition(0, build=build, outbox=frozenset({"webchat"})),
+        ledger=Ledger(settings, role=GROUP, partition=0, log=T.EVENTS, state=T.SESSIONS),
+        reader=told,
+        watched=told,
+        now_ms=wall_ms,
+    )
+    return worker, told

@@ -29,8 +29,11 @@ async def leader(bootstrap: str, topic: str) -> int:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        (described,) = await admin.describe_topics([topic])
-        return int(described["partitions"][0]["leader"])
+        while True:
+            (described,) = await admin.describe_topics([topic])
+            if described["partitions"]:  # a broker hears of a new topic a moment later
+                return int(described["partitions"][0]["leader"])
+            await asyncio.sleep(0.05)
     finally:
         await admin.close()
 

@@ -59,7 +59,9 @@ class OwnersLog(KafkaLog):
         self._ledgers: list[Ledger] = []
 
     def claim(self, partition: int) -> Owner:
-        ledger = Ledger(self._settings, role="sessions", partition=partition, state=T.SESSIONS)
+        ledger = Ledger(
+            self._settings, role="sessions", partition=partition, log=T.EVENTS, state=T.SESSIONS
+        )
         self._loop.run_until_complete(ledger.claim())
         self._ledgers.append(ledger)
         return Owner(partition, len(self._ledgers))
@@ -170,7 +172,7 @@ async def test_what_is_appended_is_seen_at_once_whatever_transaction_is_open(
 ) -> None:
     """Not so on the embedded log, where an event is there together with what came of it."""
     settings = await installed(broker.bootstrap, prefix, partitions=1)
-    ledger = Ledger(settings, role="sessions", partition=0, state=T.SESSIONS)
+    ledger = Ledger(settings, role="sessions", partition=0, log=T.EVENTS, state=T.SESSIONS)
     batch = Rows()
     decide(batch, 1, offset=0)
     async with appending(settings) as appender:

@@ -7,20 +7,16 @@ import pytest
 
 from adapters.kafka.admin import Wanted, create_topics
 from adapters.kafka.clients import KafkaSettings
-from adapters.kafka.ledger import Ledger
 from adapters.kafka.records import Fetched, Row
 from adapters.kafka.transactions import Transactions
 from deploy.kafka.broker import Broker
 from deploy.kafka.cluster import Cluster
 from engine.errors import Unavailable
 from streams import wire
-from streams.partition import Partition
-from streams.partition_worker import GROUP, PartitionWorker
 from streams.topics import TOPICS, T
-from tests.hop_tests.test_partition import Log, build
-from tests.hop_tests.test_partition_worker import MemoryLedger, Told
+from tests.hop_tests.test_partition import Log
 from tests.kafka_tests.conftest import started
-from tests.kafka_tests.installation import everything
+from tests.kafka_tests.installation import an_owner_of, everything
 from tests.kafka_tests.records import leader
 
 pytestmark = pytest.mark.asyncio
@@ -47,14 +43,7 @@ async def test_a_request_without_a_leader_is_waited_for_by_the_partition_that_ma
         settings, only = await installed(cluster)
         log = Log()
         log.say("hi")
-        told = Told(MemoryLedger())
-        worker = PartitionWorker(
-            Partition(0, build=build, outbox=frozenset({"webchat"})),
-            ledger=Ledger(settings, role=GROUP, partition=0, state=T.SESSIONS),
-            reader=told,
-            watched=told,
-            now_ms=lambda: log.now_ms,
-        )
+        worker, told = an_owner_of(settings)
         only.kill()
         worker.start()
         worker.put(log.events, "all")

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
@@ -12,17 +13,20 @@ from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.records import Row
 from deploy.kafka.cluster import Cluster
 from engine import codec
-from engine.effects import ModelRequest, PromptLine
-from engine.events import Event
+from engine.effects import IntentRequest, ModelRequest, PromptLine
+from engine.events import Event, IntentFailed
 from engine.ids import derive
 from models.scripted import Rule, ScriptedModel
 from streams import wire
+from streams.cluster.assemble import assemble_worker
 from streams.cluster.metrics import Metrics
 from streams.cluster.performing import Links, Performing
 from streams.performers import Performers
+from streams.settings import load
 from streams.topics import T
 from tests.kafka_tests.conftest import started
 from tests.kafka_tests.installation import appending, everything, installed, written
+from tests.kafka_tests.processes import environment
 
 
 def asked(n: int, text: str = "hi", *, expires_ms: int = 2**50) -> ModelRequest:
@@ -172,6 +176,37 @@ async def test_a_cancel_that_is_no_text_cancels_nothing_and_ends_nobody(
         (event,) = await outcomes(settings, 1)
         assert not role.ready
     assert event.effect == now.effect_id
+
+
+async def test_a_worker_of_the_role_model_answers_for_the_recogniser_too(
+    broker: Cluster, prefix: str, tmp_path: Path
+) -> None:
+    """Whoever has none configured says so at once: its session must not wait for a deadline."""
+    settings = await installed(broker.bootstrap, prefix)
+    env = environment(settings, tmp_path, instance="model-0")
+    worker = assemble_worker(load(None, env), ["model"], env=env)
+    session_id = "webchat:web:k1:s1"
+    request = IntentRequest(
+        effect_id=derive(session_id, "effect", 1),
+        session_id=session_id,
+        text="hi",
+        expires_ms=2**50,
+    )
+    await worker.appender.start()
+    try:
+        for role in worker.roles:
+            await role.start()
+        await written(settings, [wire.request_row(request)])
+        (event,) = await outcomes(settings, 1)
+        await until(lambda: not any(role.ready for role in worker.roles))
+    finally:
+        for role in worker.roles:
+            await role.stop(drain_s=5)
+        await worker.appender.stop()
+    assert (event.effect, event.body) == (
+        request.effect_id,
+        IntentFailed(reason="refused", detail="no runner for this is configured"),
+    )
 
 
 async def test_what_expired_unstarted_says_so(broker: Cluster, prefix: str) -> None:
