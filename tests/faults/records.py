@@ -149,7 +149,7 @@ class Records:
 
     def found(self) -> Found:
         """All of it, session by session, for the judge."""
-        letters = wire.letters_of(self.all(T.DEAD)[0])
+        letters = [one for one in wire.letters_of(self.all(T.DEAD)[0]) if not one.topic]
         aside = {(letter.partition, letter.offset) for letter in letters}
         activated: bytes | None = None
         events: dict[bytes, list[bytes]] = defaultdict(list)
