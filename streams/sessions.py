@@ -276,7 +276,8 @@ def resolved(event: Event) -> tuple[str, ...]:
 
 def ordered(done: Step) -> list[Order]:
     """The orders of a step, for egress to take one after the other."""
-    address, at_ms = done.session.address, done.session.now_ms
+    address = done.session.address
+    at_ms = done.session.now_ms
     given = (e for e in done.record.effects if not isinstance(e.body, _FOR_RUNNERS))
     orders = [Order(effect, address, at_ms) for effect in given]
     if len(orders) > 1:

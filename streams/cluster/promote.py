@@ -26,10 +26,11 @@ from engine.effects import RunnerRequest
 from engine.errors import EngineError, Refused
 from engine.events import FlowActivated
 from engine.flow import Flow
-from engine.ports import LogRecord
+from engine.ports import Delivery, LogRecord
 from engine.session import Session
 from streams import wire
 from streams.cluster import promoted_rows
+from streams.cluster.bites import USUAL, Item, Pages, bites, event_bytes, item_bytes
 from streams.cluster.found import KEPT_MS
 from streams.cluster.promoted_before import ANOTHER, Before, there
 from streams.cluster.promotion import audit_row, last_promotion, reached
@@ -49,18 +50,6 @@ CONTROLS_MAX = 1_000
 EMPTY = (T.SESSIONS, T.STEPS, T.MODEL, T.SKILL, T.INTENT, T.EGRESS, T.OUTBOX, T.DELIVERIES, T.DEAD)
 """What an installation of which nobody has worked has no record in."""
 PHASES = ("events", "sessions", "deliveries", "letters")
-
-
-class Pages(NamedTuple):
-    """How much is read, and written in one transaction, which ends within seconds."""
-
-    events: int = 2_000
-    sessions: int = 200
-    deliveries: int = 1_000
-    letters: int = 100
-
-
-USUAL = Pages()
 
 
 class Progress(NamedTuple):
@@ -238,16 +227,17 @@ class _Copy:
         try:
             await copier.start()
             while page := self._source.events(after=after, limit=self._job.pages.events):
-                events: list[Row] = []
-                steps: list[Row] = []
-                for one in page:
-                    self._place(one, events, steps)
-                after = page[-1].record.offset
-                if is_mine:
-                    await copier.copy(events, at=ends)
-                    if after > self._stepped:
-                        await self._write(steps, phase="events", after=after)
-                self._said("events", after, self._counts.events)
+                for bite in bites(page, most=self._job.pages.bytes, size=event_bytes):
+                    events: list[Row] = []
+                    steps: list[Row] = []
+                    for one in bite:
+                        self._place(one, events, steps)
+                    after = bite[-1].record.offset
+                    if is_mine:
+                        await copier.copy(events, at=ends)
+                        if after > self._stepped:
+                            await self._write(steps, phase="events", after=after)
+                    self._said("events", after, self._counts.events)
         finally:
             await copier.stop()
         for partition, end in ends.items():
@@ -299,11 +289,9 @@ class _Copy:
             since_ms=since_ms,
         )
 
-        def page(after: int) -> tuple[list[Row], int] | None:
+        def page(after: int) -> list[Item]:
             found = self._source.sessions(after=after, limit=job.pages.sessions)
-            rows = [row for one in found for row in made.of(one)]
-            self.requests += sum(row.topic in REQUEST_TOPICS.values() for row in rows)
-            return (rows, found[-1].number) if found else None
+            return [Item(one.number, made.of(one)) for one in found]
 
         await self._pages("sessions", page, total=self._counts.sessions)
 
@@ -311,16 +299,18 @@ class _Copy:
         """What is on its way to platforms, and late receipts."""
         since_ms = last_at_ms(self._source.log) - KEPT_MS
 
-        def page(after: int) -> tuple[list[Row], int] | None:
-            found = self._source.deliveries(after=after, limit=self._job.pages.deliveries)
-            rows = promoted_rows.delivery_rows(
-                found,
+        def rows(place: int, delivery: Delivery) -> list[Row]:
+            return promoted_rows.delivery_rows(
+                [(place, delivery)],
                 outbox=OUTBOX_CHANNELS,
                 partitions=self._job.partitions,
                 last=self._counts.deliveries,
                 since_ms=since_ms,
             )
-            return (rows, found[-1][0]) if found else None
+
+        def page(after: int) -> list[Item]:
+            found = self._source.deliveries(after=after, limit=self._job.pages.deliveries)
+            return [Item(place, rows(place, delivery)) for place, delivery in found]
 
         await self._pages("deliveries", page, total=self._counts.deliveries)
 
@@ -328,10 +318,10 @@ class _Copy:
         """What was set aside."""
         letters = sorted(self._letters.values(), key=lambda letter: letter.offset)
 
-        def page(after: int) -> tuple[list[Row], int] | None:
+        def page(after: int) -> list[Item]:
             found = letters[after : after + self._job.pages.letters]
             rows = promoted_rows.letter_rows(found, places=self._places)
-            return (rows, after + len(found)) if found else None
+            return [Item(n, [row]) for n, row in enumerate(rows, after + 1)]
 
         await self._pages("letters", page, total=len(letters))
 
@@ -356,14 +346,15 @@ class _Copy:
 
     # ---- pages -------------------------------------------------------------------------------
 
-    async def _pages(
-        self, phase: str, page: Callable[[int], tuple[list[Row], int] | None], *, total: int
-    ) -> None:
+    async def _pages(self, phase: str, page: Callable[[int], list[Item]], *, total: int) -> None:
         after = self._phase_after(phase)
-        while after is not None and (found := page(after)) is not None:
-            rows, after = found
-            await self._write(rows, phase=phase, after=after)
-            self._said(phase, after, total)
+        while after is not None and (items := page(after)):
+            for bite in bites(items, most=self._job.pages.bytes, size=item_bytes):
+                rows = [row for item in bite for row in item.rows]
+                after = bite[-1].place
+                await self._write(rows, phase=phase, after=after)
+                self.requests += sum(row.topic in REQUEST_TOPICS.values() for row in rows)
+                self._said(phase, after, total)
 
     def _phase_after(self, phase: str) -> int | None:
         """What of a phase is copied already; None: all of it."""

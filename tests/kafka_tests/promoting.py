@@ -9,7 +9,8 @@ from pathlib import Path
 
 from adapters.kafka.clients import KafkaSettings
 from adapters.logs.sqlite_export import SqliteExport
-from streams.cluster.promote import Job, Pages, Progress, Promoted, promote
+from streams.cluster.bites import Pages
+from streams.cluster.promote import Job, Progress, Promoted, promote
 from tests.kafka_tests.installation import PARTITIONS
 
 BITES = Pages(events=7, sessions=3, deliveries=4, letters=1)

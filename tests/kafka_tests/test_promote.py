@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.copying import Copier
 from adapters.kafka.partitions import partition_of
 from adapters.kafka.records import Fetched, Row
+from adapters.kafka.transactions import Transactions
 from adapters.logs.sqlite import SqliteLog
 from console.commands import assistant
 from deploy.kafka.cluster import Cluster
@@ -29,6 +30,7 @@ from engine.session import Session
 from engine.step import new_session, step
 from statemachines import registry
 from streams import wire
+from streams.cluster.bites import USUAL, bites
 from streams.cluster.promotion import audit_row
 from streams.embedded import LOG_FILE, data_dir
 from streams.sessions import activation, first_due
@@ -271,6 +273,49 @@ async def _folded(settings: KafkaSettings) -> dict[str, bytes]:
             session = step(flow, session, activation(control, session)).session
         found[session.id] = step(flow, session, event).session
     return {session_id: codec.encode(session) for session_id, session in found.items()}
+
+
+async def test_no_transaction_of_a_copy_takes_more_than_its_share(
+    broker: Cluster, prefix: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = await installed(broker.bootstrap, f"{prefix}-calm")
+    await promoted(calm, data / LOG_FILE)
+    written_at_once: list[int] = []
+    write = Transactions.write
+
+    async def measured(self: Transactions, rows: Sequence[Row]) -> None:
+        written_at_once.append(sum(len(row.key) + len(row.value or b"") for row in rows))
+        await write(self, rows)
+
+    monkeypatch.setattr(Transactions, "write", measured)
+    settings = await installed(broker.bootstrap, prefix)
+    share = 20_000
+    done = await promoted(settings, data / LOG_FILE, pages=USUAL._replace(bytes=share))
+    assert done.requests == REQUESTS
+    assert sum(size > share // 2 for size in written_at_once) > 5
+    assert max(written_at_once) < share + 1_000  # and how far the copy is
+    assert _but_how_far(await whole(settings)) == _but_how_far(await whole(calm))
+
+
+def _but_how_far(copied: dict[str, list[tuple[object, ...]]]) -> dict[str, list[object]]:
+    return {
+        topic: [record for record in records if record[1] != wire.PROMOTION]
+        for topic, records in copied.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([], []),
+        ([9], [[9]]),
+        ([4, 6, 1], [[4, 6], [1]]),
+        ([1, 99, 1, 1], [[1], [99], [1, 1]]),
+        ([5, 5, 5, 5, 5], [[5, 5], [5, 5], [5]]),
+    ],
+)
+def test_a_bite_is_as_large_as_it_may_be(sizes: list[int], expected: list[list[int]]) -> None:
+    assert list(bites(sizes, most=10, size=lambda size: size)) == expected
 
 
 # ---- interrupted ---------------------------------------------------------------------------------

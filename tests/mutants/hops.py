@@ -45,7 +45,7 @@ MUTANTS = (
         says="A record that cannot be stepped is dropped instead of set aside.",
         law="§4 law 7, §7: what is not stepped is a dead letter, never lost",
         file=SESSIONS,
-        old="                batch.dead.append(letter)\n",
+        old="                batch.dead.append(self._letter(record, error, now_ms))\n",
         new="",
     ),
     Mutant(

@@ -94,8 +94,8 @@ MUTANTS = (
         says="Egress sends each reply to the first user's conversation.",
         law="§4, §10: a reply goes to its session's address",
         file="streams/egress.py",
-        old="            address=address,\n",
-        new='            address=replace(address, conversation="c0", sender="u0"),\n',
+        old="        address=address,\n",
+        new='        address=replace(address, conversation="c0", sender="u0"),\n',
     ),
     Mutant(
         name="address-of-the-first-session",
