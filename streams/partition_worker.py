@@ -32,6 +32,8 @@ GROUP = "sessions"
 FULL = 4
 """Batches that may wait before no more are fetched; half of it, and they are again."""
 RETRY_S = 0.5
+GROUP_SAYS_S = 5.0
+"""So soon after the brokers are there again the group has told whose a partition is by now."""
 WITHDRAW_WITHIN_S = 5.0
 
 
@@ -105,11 +107,13 @@ class PartitionWorker:
         self._waiting = 0
         self._full = False
         self._waits_for = ""
+        self._is_back = False
         self._first = True
         self._alone_until = BEGIN
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.at: Callable[[CrashPoint, int], None] = lambda point, n: None
+        self.group_says_s = GROUP_SAYS_S
         # One for all partitions of a process: see `_one_by_one`.
         self.alone = asyncio.Lock()
 
@@ -169,15 +173,19 @@ class PartitionWorker:
             self._wake.clear()
 
     async def _wait_out(self, error: Unavailable) -> None:
-        """Brokers are away: only this partition waits, and begins again with what is durable."""
+        """Brokers are away: only this partition waits, and begins again with what is durable.
+
+        If it was we who were away, another may own it: to claim it from that one would end it.
+        """
         self.ready = False
         if str(error) != self._waits_for:
             log.warning("partition %d waits: %s", self.number, error)
         self._waits_for = str(error)
         await self._ledger.close()
-        await asyncio.sleep(RETRY_S)
         self.partition = self.partition.anew()
         self._first = True
+        self._is_back = True
+        await asyncio.sleep(RETRY_S)
 
     async def _withdraw(self) -> None:
         """What is refused is no event's fault: the attempt that stands is not to count as a death.
@@ -192,6 +200,9 @@ class PartitionWorker:
                 await self._ledger.commit([row])
 
     async def _recover(self) -> None:
+        if self._is_back:
+            await self._ledger.bounds()
+            await asyncio.sleep(self.group_says_s)
         began_s = asyncio.get_running_loop().time()
         await self._ledger.claim()
         async for records in self._ledger.rows():

@@ -190,6 +190,7 @@ class SessionsProcess(Process):
             now_ms=lambda: around.time.now_ms,
         )
         self.worker.at = self._at
+        self.worker.group_says_s = 0  # there is none
 
     def _build(self, body: FlowActivated) -> Flow:
         if body.flow != self.around.flow.ref:

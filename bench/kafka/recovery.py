@@ -70,7 +70,8 @@ async def _written(kafka: KafkaSettings) -> None:
         for first in range(0, len(some), CHUNK):
             await owner.write(some[first : first + CHUNK])
         flow = wire.flow_row(control, partition=partition)
-        await owner.write([flow, wire.watermark_row(0, partition=partition)])
+        applied = Row(T.EVENTS, b"", control, partition=partition)
+        await owner.write([applied, flow, wire.watermark_row(0, partition=partition)])
         await owner.stop()
 
 

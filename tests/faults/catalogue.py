@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from tests.crash.judge import NEVER
-from tests.faults import on_brokers, on_workers
+from tests.faults import on_brokers, on_records, on_workers
 from tests.faults.lab import Lab, Shape
 
 WAITED = ("expired", "ignored")
@@ -41,6 +41,8 @@ async def some_of_all(lab: Lab, number: int) -> None:
     await on_brokers.broker_dies(lab, number)
 
 
+CALM = Shape(people=25)
+"""Some cores are left: what is looked at is how long a recovery takes."""
 QUICK = Shape(session_timeout_s=6.0)
 POISONED = Shape(env={"LAB_POISON": on_workers.POISON})
 SHORT = Fault(
@@ -58,14 +60,16 @@ SHORT = Fault(
 FAULTS: Mapping[str, Fault] = {
     fault.name: fault
     for fault in (
-        Fault(name="kill", round=on_workers.kill, rounds=25),
+        Fault(name="kill", round=on_workers.kill, rounds=25, shape=CALM),
         Fault(name="join-and-leave", round=on_workers.join_and_leave, rounds=8, shape=QUICK),
         Fault(name="rolling-restart", round=on_workers.rolling_restart, rounds=3),
         Fault(name="zombie", round=on_workers.zombie, rounds=5, shape=QUICK),
-        Fault(name="open-transaction", round=on_workers.open_transaction, rounds=10),
+        Fault(name="open-transaction", round=on_workers.open_transaction, rounds=10, shape=CALM),
         Fault(name="poison", round=on_workers.poison, rounds=3, shape=POISONED),
+        Fault(name="rubbish", round=on_records.rubbish, rounds=6),
         Fault(name="clock", round=on_workers.clock, rounds=8),
         Fault(name="broker", round=on_brokers.broker_dies, rounds=5, never=WAITED),
+        Fault(name="long-outage", round=on_brokers.broker_stays_away, rounds=3, never=WAITED),
         Fault(
             name="three-brokers",
             round=on_brokers.one_of_three_dies,

@@ -91,6 +91,7 @@ class Lab:
         self.allowed: set[str] = set()  # instances that may end by themselves
         self.notes: Counter[str] = Counter()
         self.poison: set[str] = set()  # ids of messages that have to become dead letters
+        self.rubbish: set[tuple[int, int]] = set()  # where in the log what is no event stands
         self._lives: list[asyncio.Task[None]] = []
         self._clerk: asyncio.Task[None] | None = None
 

@@ -13,6 +13,7 @@ from tests.faults.lab import PARTITIONS, Lab
 
 DIES_WITHIN_S = 15.0
 COPIED_WITHIN_S = 60.0
+AWAY_S = 35.0
 
 
 async def broker_dies(lab: Lab, number: int) -> None:
@@ -22,6 +23,18 @@ async def broker_dies(lab: Lab, number: int) -> None:
     lab.blow("kill broker")
     await asyncio.to_thread(broker.kill)
     await lab.wait(0, 3)
+    await _start(lab, broker)
+    await lab.crew.ready()
+
+
+async def broker_stays_away(lab: Lab, number: int) -> None:
+    """The only broker is gone for longer than any client keeps what it could not deliver."""
+    lab.may_end()
+    (broker,) = lab.cluster.brokers
+    lab.blow("kill broker, for long")
+    await asyncio.to_thread(broker.kill)
+    await lab.wait(AWAY_S, AWAY_S + 15)
+    lab.blow("start broker")
     await _start(lab, broker)
     await lab.crew.ready()
 

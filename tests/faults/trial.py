@@ -58,8 +58,11 @@ def look(lab: Lab, report: Report, fault: Fault) -> None:
     """Judge what is at rest."""
     found = lab.records.found()
     letters = found.letters
-    found.letters = [letter for letter in letters if _message(letter) not in lab.poison]
-    if len(lab.poison) != len(letters) - len(found.letters):
+    ours = [letter for letter in letters if (letter.partition, letter.offset) not in lab.rubbish]
+    if len(lab.rubbish) != len(letters) - len(ours):
+        report.broken.append(f"of {len(lab.rubbish)} records of rubbish not all are dead letters")
+    found.letters = [letter for letter in ours if _message(letter) not in lab.poison]
+    if len(lab.poison) != len(ours) - len(found.letters):
         report.broken.append(f"of {len(lab.poison)} deadly messages not all are dead letters")
     report.messages = lab.said
     report.verdict = judge(found, lab.people, never=fault.never)

@@ -1,11 +1,12 @@
 """What a platform hands over becomes an event that can be recorded, or is refused and says why."""
 
 import pytest
+from msgspec.structs import replace
 
 from engine import codec
 from engine.errors import Refused
 from engine.events import Event, MessageReceived
-from engine.ports import Incoming
+from engine.ports import DeadLetter, Incoming
 from engine.pseudonym import Key
 from streams.ingress import (
     ID_CHARS_MAX,
@@ -13,6 +14,7 @@ from streams.ingress import (
     Ingress,
     Taken,
     feedback_given,
+    redriven,
     stop_requested,
 )
 
@@ -127,3 +129,15 @@ def test_another_account_s_message_is_refused() -> None:
     assert INGRESS.is_ours(INGRESS.session_id("c", "s"))
     for session_id in ("dingtalk:bots:k1:0", "webchat:bot:k1:0", "dingtalk:bot:\ud800", ""):
         assert not INGRESS.is_ours(session_id)
+
+
+def test_an_order_that_was_set_aside_is_no_event_and_is_not_taken_again() -> None:
+    event, _ = taken()
+    letter = DeadLetter(
+        partition=3, offset=17, session_id="", error="e", value=codec.encode(event), at_ms=1
+    )
+    assert letter.number == "3:17"
+    assert redriven(letter, operator="olga", now_ms=2).letter is not None
+    order = replace(letter, topic="im.egress")
+    with pytest.raises(Refused, match=r"im\.egress:3:17 is no event"):
+        redriven(order, operator="olga", now_ms=2)

@@ -311,6 +311,7 @@ async def test_a_partition_waits_while_another_steps_one_by_one() -> None:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Brokers that are away are asked again without a pause."""
     monkeypatch.setattr("streams.partition_worker.RETRY_S", 0)
+    monkeypatch.setattr("streams.partition_worker.GROUP_SAYS_S", 0.0)
 
 
 def asks_the_model(rows: Sequence[Row]) -> bool:
@@ -449,3 +450,19 @@ async def test_a_log_that_is_cut_under_its_owner_swallows_nothing() -> None:
     assert "ends at offset 1, and all up to offset 1 was applied" in str(told.died[0])
     assert len(told.marks) == 1
     await worker.stop()
+
+
+async def test_who_was_away_hears_first_whether_the_partition_is_still_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streams.partition_worker.RETRY_S", 0)
+    log, ledger = Log(), MemoryLedger()
+    worker, _ = started(ledger)
+    ledger.away = lambda rows: True
+    worker.put(log.events, "all")
+    await until(lambda: ledger.failed == 1)
+    ledger.away = lambda rows: False
+    await asyncio.sleep(0.05)
+    assert not worker.ready
+    await worker.stop()  # the group has given it to another
+    assert ledger.claimed == 1

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from adapters.kafka.clients import KafkaSettings
 from console.commands import assistant
+from console.exit_codes import ExitCode
 from deploy.kafka.cluster import Cluster
 from streams.embedded import data_dir
 from tests.kafka_tests.processes import environment, running
@@ -112,3 +113,18 @@ def test_an_operator_answers_and_hands_back(env: dict[str, str], url: str) -> No
         time.sleep(0.05)
     shown = json.loads(asked(env, "sessions", "show", one["session_id"], "--json").stdout)
     assert ("operator", "I am here") in [(e["author"], e["text"]) for e in shown["entries"]]
+
+
+@pytest.mark.parametrize("role", ["egress", "ingress", "all"])
+def test_a_worker_refuses_a_channel_that_it_would_not_serve(tmp_path: Path, role: str) -> None:
+    channel = {"kind": "dingtalk", "enabled": True, "app_key": "key1", "app_secret": "secret1"}
+    settings = json.dumps({"channels": {"desk": channel}})
+    (tmp_path / "im_adapter.json").write_text(settings)
+    env = {
+        "AI_ASSISTANT_CONFIG": str(tmp_path),
+        "AI_ASSISTANT_KAFKA__BROKERS": '["127.0.0.1:1"]',
+    }
+    found = asked(env, "worker", "--role", role)
+    assert found.exit_code == ExitCode.SETTINGS
+    assert "channels.desk" in found.output
+    assert '"enabled": false' in found.output

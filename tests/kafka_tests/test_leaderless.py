@@ -48,7 +48,7 @@ async def test_a_request_without_a_leader_is_waited_for_by_the_partition_that_ma
         worker.start()
         worker.put(log.events, "all")
         async with asyncio.timeout(WITHIN_S):
-            while told.recoveries < 4:
+            while told.recoveries < 3:
                 await asyncio.sleep(0.1)
         assert (told.died, told.marks, worker.waiting) == ([], [], 2)
 
