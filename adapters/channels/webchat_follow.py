@@ -80,6 +80,9 @@ class Follower:
         """A line became durable."""
         self.writes += 1
         self._head = max(self._head, line.n)
+        if line.author != "user":
+            # The client may have this line from another host, and then it is not sent here.
+            self._close(line.id)
         next_n = self._held[-1].n + 1 if self._held else self.cursor + 1
         if line.n == next_n and len(self._held) < LINES_HELD_MAX:
             self._held.append(line)

@@ -234,3 +234,18 @@ def test_a_follower_holds_a_bounded_number_of_records() -> None:
         follow.show(frame(1, reply=f"r{n}"))
     held = [value for value in vars(follow).values() if hasattr(value, "__len__")]
     assert sum(map(len, held)) < 300
+
+
+def test_a_reply_that_ended_while_its_client_was_elsewhere_is_not_shown_as_open() -> None:
+    # Behind with reading, a host shows the frames of an outage before it hears how they ended; its
+    # client has those lines from another host, and asked for what comes after them.
+    made = follower()
+    made.show(frame(1, reply="line-7"))
+    made.show(frame(1, reply="open"))
+    made.begin(7)
+    made.wrote(line(7))
+    made.caught_up(made.writes)
+    shown = made.next_frame()
+    assert shown is not None
+    assert shown.reply == "open"
+    assert made.next_frame() is None
