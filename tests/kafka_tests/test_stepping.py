@@ -136,9 +136,11 @@ async def test_a_worker_that_is_killed_again_and_again_steps_each_event_once(
                 assert worker.poll() is None, log.read_text()
                 worker.send_signal(signal.SIGKILL)
                 kills += 1
+        # On a busy machine some of them died before they said so.
+        starts = log.read_text().count("probes at") + 1
         with processes.running(processes.sessions_command(), env, log=log) as worker:
             await all_applied(settings, ends)
-            await is_up(log, starts=kills + 1)
+            await is_up(log, starts=starts)
             worker.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(worker.wait, 20) == 0, log.read_text()
     assert await judge(settings) == number
