@@ -24,6 +24,7 @@ from typing import Any, Protocol, cast
 import faust
 import faust.app.base
 import faust.streams
+from faust.tables import manager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from yarl import URL
@@ -51,6 +52,7 @@ PRIVATE: dict[type, tuple[str, ...]] = {
     driver.AIOKafkaConsumerThread: ("_fetch_records",),
     faust.App: ("_crash",),
     faust.Schema: ("compile",),
+    manager.TableManager: ("_update_channels", "recovery"),
 }
 POLL_NEVER_S = 1e7
 """Faust does not poll while all partitions wait; the group would expel it, for good."""
@@ -270,6 +272,15 @@ class Heard(Protocol):
     def offsets_committed(self, took_s: float) -> None: ...
 
 
+class Tables(manager.TableManager):
+    """Faust's own, but for the second that it waits for tables: we have none."""
+
+    async def on_start(self) -> None:
+        """Let the consumer subscribe."""
+        await self._update_channels()
+        await self.recovery.start()
+
+
 class Sensor(faust.Sensor):
     """Faust's own counts go to ours. It would count batches as events: those are counted where they
     are stepped."""
@@ -345,6 +356,7 @@ def sessions_app(
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=instance or None,
         stream_buffer_maxsize=64,
+        TableManager=Tables,
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,

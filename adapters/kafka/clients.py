@@ -42,6 +42,7 @@ sender.BACKOFF_OVERRIDE = 0.003
 """How long a transaction waits, in seconds, where the last one's end is not written everywhere yet:
 a millisecond or two. aiokafka's 20 ms would stand in every other one of a busy partition."""
 REQUEST_TIMEOUT_MS = 30_000
+RETRY_ELSE_MS = 100
 FETCH_WAIT_MS = 500
 ASK_WITHIN_MS = 5_000
 STOP_WITHIN_S = 2.0
@@ -143,6 +144,8 @@ def consumer_of(
         isolation_level="read_committed" if committed else "read_uncommitted",
         fetch_max_wait_ms=wait_ms,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
+        # The client waits so long even for what it has just asked about a topic new to it.
+        retry_backoff_ms=min(wait_ms, RETRY_ELSE_MS),
     )
 
 
