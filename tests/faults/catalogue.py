@@ -41,7 +41,7 @@ async def some_of_all(lab: Lab, number: int) -> None:
     await on_brokers.broker_dies(lab, number)
 
 
-CALM = Shape(people=25)
+CALM = Shape(people=12)
 """Some cores are left: what is looked at is how long a recovery takes."""
 QUICK = Shape(session_timeout_s=6.0)
 POISONED = Shape(env={"LAB_POISON": on_workers.POISON})
