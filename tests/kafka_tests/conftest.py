@@ -7,10 +7,11 @@ starts its own with `started`.
 Nothing is skipped: without Java or Maven such a test fails, and says what to install.
 """
 
+import asyncio
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,9 @@ import pytest
 
 from deploy.kafka.cluster import Cluster, Plan
 from deploy.kafka.jars import CannotStart
+
+CLOSED_WITHIN_S = 60
+THE_LOOPS_OWN = 1
 
 
 @contextmanager
@@ -53,10 +57,22 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def tls_broker() -> Iterator[Cluster]:
-    """One broker with a secured listener too: `secure_bootstrap`, `secrets`."""
+def secured_broker() -> Iterator[Cluster]:
+    """The broker of `tls_broker`."""
     with started(secured=True) as cluster:
         yield cluster
+
+
+@pytest.fixture
+async def tls_broker(secured_broker: Cluster) -> AsyncIterator[Cluster]:
+    """One broker with a secured listener too: `secure_bootstrap`, `secrets`."""
+    yield secured_broker
+    # A link over TLS is closed once both sides have said so, and aiokafka does not wait for it: a
+    # loop that ended before would leave a socket for the collector to complain of in another test.
+    sockets = asyncio.get_running_loop()._selector.get_map()  # type: ignore[attr-defined]
+    async with asyncio.timeout(CLOSED_WITHIN_S):
+        while len(sockets) > THE_LOOPS_OWN:
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
