@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from tests.crash.judge import NEVER
+from tests.crash.people import Habits
 from tests.faults import on_brokers, on_records, on_workers
 from tests.faults.lab import Lab, Shape
 
@@ -41,8 +42,9 @@ async def some_of_all(lab: Lab, number: int) -> None:
     await on_brokers.broker_dies(lab, number)
 
 
-CALM = Shape(people=12)
-"""Some cores are left: what is looked at is how long a recovery takes."""
+CALM = Shape(people=48, habits=Habits(think_s=1.0))
+"""Something is left of the cores, and somebody talks in every partition at any time: what is looked
+at is how long a recovery takes."""
 QUICK = Shape(session_timeout_s=6.0)
 POISONED = Shape(env={"LAB_POISON": on_workers.POISON})
 SHORT = Fault(

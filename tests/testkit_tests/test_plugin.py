@@ -55,7 +55,7 @@ class TestDesk(DialogTests):
     says = texts(chat=["hi", "why?"])
     model = ["ok"]
     settings = settings(
-        max_examples=50, phases=ONLY_KNOWN if "ONLY_KNOWN" in os.environ else list(Phase)
+        max_examples=200, phases=ONLY_KNOWN if "ONLY_KNOWN" in os.environ else list(Phase)
     )
 
     @within(270)  # 30 s for each of the 8 that may wait, and for itself
