@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from engine.effects import IntentRequest, ModelRequest, SkillRequest
-from engine.events import Address, Outcome
+from engine.events import Address, Count, Ms, Outcome
 from engine.personal import Personal, PersonalBytes
 
 # ---- the log -----------------------------------------------------------------------------------
@@ -103,13 +103,13 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: Personal | None = None
     how: str = "answered"
     author: str = "bot"
-    attempt: int = 0
-    queued_ms: int = 0
-    sending_ms: int | None = None
-    receipted_ms: int | None = None
+    attempt: Count = 0
+    queued_ms: Ms = 0
+    sending_ms: Ms | None = None
+    receipted_ms: Ms | None = None
     platform_ids: tuple[str, ...] = ()
     error: str = ""
-    withdrawn_ms: int | None = None
+    withdrawn_ms: Ms | None = None
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -125,8 +125,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     author: str
     text: Personal
-    at_ms: int
-    n: int = 0
+    at_ms: Ms
+    n: Count = 0
     how: str = ""
 
 

@@ -5,6 +5,7 @@ Made by hosts, shown by the console. It never holds more of a conversation than 
 
 import msgspec
 
+from engine.events import Count, Ms
 from engine.personal import Personal
 
 
@@ -18,10 +19,10 @@ class HandedOver(msgspec.Struct, frozen=True, kw_only=True):
     channel: str
     account: str
     state: str
-    since_ms: int
-    last_ms: int
+    since_ms: Ms
+    last_ms: Ms
     last_text: Personal
-    waiting: int
+    waiting: Count
 
 
 class HostState(msgspec.Struct, frozen=True, kw_only=True):

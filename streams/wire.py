@@ -16,7 +16,7 @@ from adapters.kafka.records import Fetched, Headers, Row
 from engine import codec
 from engine.effects import Effect, IntentRequest, ModelRequest, RunnerRequest, SkillRequest
 from engine.errors import InvalidRecord
-from engine.events import Address
+from engine.events import Address, Count, Ms
 from engine.ids import account_of, is_session_id, session_of
 from engine.ports import DeadLetter, Delivery, Frame, Line, LogRecord, StepRow
 from engine.session import Session
@@ -26,7 +26,7 @@ from streams.sessions import Order, first_due
 from streams.topics import T
 
 R = TypeVar("R")
-_NO_NUMBER = (ValueError, TypeError, AttributeError)
+_NO_TEXT = (ValueError, TypeError, AttributeError)
 """What is raised by a header that is not as it was written; anybody may have made it null."""
 
 
@@ -45,6 +45,11 @@ def _read(decoder: msgspec.json.Decoder[R], value: bytes | None, what: str) -> R
         raise InvalidRecord(f"{what} cannot be read: {type(error).__name__}") from None
 
 
+# Headers. A number that no clock shows, or no counter, would end whoever reckons with it.
+_ms = partial(_read, msgspec.json.Decoder(Ms))
+_count = partial(_read, msgspec.json.Decoder(Count))
+
+
 # ---- conversation.events ---------------------------------------------------------------------
 
 
@@ -59,8 +64,8 @@ def appended_ms(record: Fetched) -> int:
     """When an event was appended: to this log, or to the one that it was copied from."""
     for name, value in record.headers:
         if name == "appended":
-            with suppress(*_NO_NUMBER):
-                return int(value)
+            with suppress(InvalidRecord):
+                return _ms(value, "header `appended`")
     return record.timestamp_ms
 
 
@@ -136,16 +141,16 @@ def kept_of(value: bytes, headers: Headers) -> Kept:
     named = dict(headers)
     try:
         excused = named.get("excused", b"").decode()
-        return Kept(
-            value,
-            due_ms=due_of(headers),
-            lines=int(named.get("lines", b"0")),
-            excused=tuple(excused.split(",")) if excused else (),
-            since_ms=int(named["since"]) if "since" in named else None,
-            unwoken=int(named.get("unwoken", b"0")),
-        )
-    except _NO_NUMBER:
-        raise InvalidRecord("a header of the session's row cannot be read") from None
+    except _NO_TEXT:
+        raise InvalidRecord("header `excused` cannot be read") from None
+    return Kept(
+        value,
+        due_ms=due_of(headers),
+        lines=_count(named.get("lines", b"0"), "header `lines`"),
+        excused=tuple(excused.split(",")) if excused else (),
+        since_ms=_ms(named["since"], "header `since`") if "since" in named else None,
+        unwoken=_count(named.get("unwoken", b"0"), "header `unwoken`"),
+    )
 
 
 def due_of(headers: Headers) -> int | None:
@@ -155,10 +160,7 @@ def due_of(headers: Headers) -> int | None:
     """
     for name, value in headers:
         if name == "due":
-            try:
-                return int(value)
-            except _NO_NUMBER:
-                raise InvalidRecord("the header `due` is no number") from None
+            return _ms(value, "header `due`")
     return None
 
 
@@ -324,7 +326,7 @@ def frame_order(headers: Headers) -> tuple[str, tuple[int, int]]:
     try:
         attempt, _, n = named["order"].partition(b".")
         return named["reply"].decode(), (int(attempt), int(n))
-    except (KeyError, *_NO_NUMBER):
+    except (KeyError, *_NO_TEXT):
         raise InvalidRecord("frame without its reply or its place in it") from None
 
 
@@ -352,7 +354,7 @@ class View(
     """
 
     session_id: str
-    seq: int
+    seq: Count
     state: str
     busy: bool = False
     replies: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from adapters.kafka.records import Fetched
+from adapters.kafka.records import Fetched, Headers
 from engine import codec
 from engine.effects import SkillRequest
 from engine.errors import InvalidRecord
@@ -56,3 +56,19 @@ def test_the_newest_frame_of_each_reply_counts_and_one_of_nobody_holds_up_none()
         f"{SESSION}:2": 5,
     }
     assert newest.unreadable == 1
+
+
+@pytest.mark.parametrize("name", ["lines", "due", "since", "unwoken"])
+@pytest.mark.parametrize("value", [b"-5", b"9223372036854775808", b"soon", b"", None])
+def test_a_header_that_is_no_count_and_no_time_makes_its_row_unreadable(
+    name: str, value: bytes | None
+) -> None:
+    headers: Headers = ((name, value),)  # type: ignore[assignment]  # anybody may make it null
+    with pytest.raises(InvalidRecord, match=f"header `{name}`"):
+        wire.kept_of(b"{}", headers)
+
+
+def test_a_time_of_appending_that_no_clock_shows_is_not_believed() -> None:
+    record = Fetched(T.EVENTS, 0, 0, 7, b"", b"", (("appended", b"9223372036854775808"),))
+    assert wire.appended_ms(record) == 7
+    assert wire.appended_ms(record._replace(headers=(("appended", b"5"),))) == 5

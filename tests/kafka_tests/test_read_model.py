@@ -77,6 +77,18 @@ def test_lines_and_views_come_back(model: ReadModel) -> None:
     assert model.count() == 2
 
 
+@pytest.mark.parametrize("number", [b"9223372036854775808", b"-5"])
+def test_a_number_that_no_line_or_view_has_is_left_out(model: ReadModel, number: bytes) -> None:
+    """It would end every gateway that reads it, in each of its lives."""
+    box = Outbox()
+    view = View(session_id=ANN, seq=777, state="person", handed_over=over(ANN, 888))
+    asked = [(box.line(ANN, 777), b"777"), (box.put(view), b"777"), (box.put(view), b"888")]
+    alien = [r._replace(value=(r.value or b"").replace(good, number)) for r, good in asked]
+    news = model.apply([*alien, box.line(BEN, 1)])
+    assert (news.unread, [line.session_id for line in news.lines]) == (3, [BEN])
+    assert model.offsets() == {0: 4}
+
+
 def test_a_line_is_there_once_by_number_and_by_id(model: ReadModel) -> None:
     box = Outbox()
     model.apply([box.line(ANN, 1)])
