@@ -42,6 +42,7 @@ _NOT_RE2 = {
 }
 
 
+@lru_cache(maxsize=COMPILED_MAX)
 def check_pattern(pattern: str) -> None:
     """Refuse what RE2 would not take or what could run long: ambiguous repeats above all."""
     if not pattern or len(pattern) > PATTERN_CHARS_MAX:
@@ -121,8 +122,8 @@ def _parts(argument: object) -> Iterator[object]:
 class Gate:
     """Decides how much of one growing text may be shown.
 
-    One gate per call. It never lets out a character that a later match could begin with, as far
-    back as the longest match of its patterns.
+    One gate per call, of patterns that `check_pattern` takes. It never lets out a character that a
+    later match could begin with, as far back as the longest match of its patterns.
     """
 
     def __init__(self, strategies: tuple[FallbackStrategy, ...]) -> None:

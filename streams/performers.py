@@ -81,7 +81,7 @@ class Performers:
             self._begin(begun)
 
     def _begin(self, begun: Started) -> None:
-        for append in begun.expired:
+        for append in begun.ended:
             self._outcome(Taken(append))
         for request in begun.requests:
             task = asyncio.create_task(self._perform(self._runners.of(request), request))

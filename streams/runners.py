@@ -3,9 +3,10 @@
 In: expanded requests, what a runner says while it works, and how it ended. Out: `Frame`s to show
 and the one outcome event to append. Next hop: back to `streams.sessions` with the outcome.
 
-Drops what expired unstarted, bounds what is in flight, cuts what is too long for an event, turns an
-empty answer into a failure, holds back what a fallback strategy may match, and bounds the frames.
-It performs nothing: hosts run the runners. It reads no clock: `now_ms` is given.
+Drops what expired unstarted, refuses patterns that nobody may match, bounds what is in flight, cuts
+what is too long for an event, turns an empty answer into a failure, holds back what a fallback
+strategy may match, and bounds the frames. It performs nothing: hosts run the runners. It reads no
+clock: `now_ms` is given.
 """
 
 from collections import deque
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 
 from engine import codec
 from engine.effects import IntentRequest, ModelRequest, RunnerRequest, SkillRequest
+from engine.errors import Refused
 from engine.events import (
     Event,
     FailureReason,
@@ -27,7 +29,7 @@ from engine.events import (
     SkillDone,
     SkillFailed,
 )
-from engine.fallback import Gate
+from engine.fallback import Gate, check_pattern
 from engine.ids import outcome_event_id, session_of
 from engine.limits import FRAMES_PER_S_MAX, REPLY_TEXT_BYTES_MAX
 from engine.ports import Append, Frame
@@ -48,7 +50,11 @@ class Matched(NamedTuple):
 
 
 class _Call:
-    """One request that is being worked on."""
+    """One request that is being worked on.
+
+    Raises Refused where a pattern is none, or could run long: such a request would end each process
+    that gets it, or hold it up.
+    """
 
     __slots__ = ("attempt", "frames", "gate", "looked_ms", "request", "shown")
 
@@ -56,6 +62,8 @@ class _Call:
         self.request = request
         self.attempt = attempt
         fallbacks = () if isinstance(request, IntentRequest) else request.fallbacks
+        for strategy in fallbacks:
+            check_pattern(strategy.pattern)
         self.gate = Gate(fallbacks) if fallbacks else None
         self.frames = 0
         self.shown = ""
@@ -102,21 +110,29 @@ class Runners:
         return self._calls.pop(effect_id, None) is not None
 
     def start(self, now_ms: int) -> tuple[list[RunnerRequest], list[Append]]:
-        """What to start now, and the outcomes of what expired unstarted."""
+        """What to start now, and the outcomes of what ended unstarted."""
         started: list[RunnerRequest] = []
-        expired: list[Append] = []
+        ended: list[Append] = []
         while self._waiting and len(self._calls) < self._calls_max:
             request = self._waiting.popleft()
             if request.effect_id not in self._known:  # cancelled while it waited
                 continue
-            if request.expires_ms and request.expires_ms <= now_ms:
-                self._known.discard(request.effect_id)
-                failed = failure(request, "expired", detail="not started in time")
-                expired.append(outcome_append(request.effect_id, failed, now_ms=now_ms))
-                continue
+            failed = self._begun(request, now_ms)
+            if failed is None:
+                started.append(request)
+            else:
+                ended.append(self._ended(request.effect_id, failed, now_ms))
+        return started, ended
+
+    def _begun(self, request: RunnerRequest, now_ms: int) -> Outcome | None:
+        """Why it does not begin; None where it does."""
+        if request.expires_ms and request.expires_ms <= now_ms:
+            return failure(request, "expired", detail="not started in time")
+        try:
             self._calls[request.effect_id] = _Call(request, attempt=self.attempt)
-            started.append(request)
-        return started, expired
+        except Refused as error:
+            return failure(request, "refused", detail=cleaned(f"fallback pattern: {error}"))
+        return None
 
     def said(self, effect_id: str, text: str, *, now_ms: int) -> Frame | Matched | None:
         """The whole text so far of a streaming call: a frame to show, where it is time for one.
@@ -183,10 +199,10 @@ class Runners:
 
 
 class Started(NamedTuple):
-    """What a host is to start now, and the outcomes of what expired unstarted."""
+    """What a host is to start now, and the outcomes of what ended unstarted."""
 
     requests: list[RunnerRequest]
-    expired: list[Append]
+    ended: list[Append]
 
 
 class AllRunners:
@@ -222,9 +238,9 @@ class AllRunners:
             self.of(request).put(request)
         begun = Started([], [])
         for kind in dict.fromkeys(type(request) for request in requests):
-            started, expired = self._hops[kind].start(now_ms)
+            started, ended = self._hops[kind].start(now_ms)
             begun.requests.extend(started)
-            begun.expired.extend(expired)
+            begun.ended.extend(ended)
         return begun
 
     def cancel(self, effect_id: str, *, now_ms: int) -> Started | None:

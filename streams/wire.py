@@ -254,6 +254,8 @@ def request_row(request: RunnerRequest, *, partition: int | None = None) -> Row:
 def request_of(record: Fetched) -> RunnerRequest:
     """Raises InvalidRecord."""
     request: RunnerRequest = _read(_REQUESTS[record.topic], record.value, "request")
+    if not is_session_id(request.session_id):
+        raise InvalidRecord("request is of no session")
     if session_of(request.effect_id) != request.session_id:
         raise InvalidRecord("request is not of the session that its id leads to")
     return request

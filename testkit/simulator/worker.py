@@ -228,7 +228,7 @@ class PartitionWorker:
         self._begin(self._runners.put(requests, now_ms=self.clock.now_ms()))
 
     def _begin(self, begun: Started) -> None:
-        for append in begun.expired:
+        for append in begun.ended:
             self.outcome(append)
         for request in begun.requests:
             self.working[request.effect_id] = request

@@ -1,5 +1,7 @@
 """The runners hop by itself: what is started, what is shown, the one outcome of each request."""
 
+import pytest
+
 from engine import codec
 from engine.effects import FallbackStrategy, IntentRequest, ModelRequest, PromptLine, SkillRequest
 from engine.events import (
@@ -118,6 +120,34 @@ def test_nothing_that_a_fallback_strategy_may_match_is_shown_before_it_is_clear(
         text="系统错误\N{REPLACEMENT CHARACTER}: 5", fallback="escalate_to_human"
     )
     assert runners.in_flight == 0
+
+
+@pytest.mark.parametrize("pattern", ["(", "", "(a+)+$", "x" * 5_000])
+def test_a_request_whose_pattern_nobody_may_match_fails_and_the_next_one_starts(
+    pattern: str,
+) -> None:
+    """It came from somebody else's record: a flow's patterns are checked when it is loaded."""
+    alien = FallbackStrategy(pattern=pattern, action="escalate_to_human")
+    skill = SkillRequest(
+        effect_id=derive(SESSION, "effect", 9),
+        session_id=SESSION,
+        skill="s",
+        text="t",
+        locale="",
+        expires_ms=9,
+        fallbacks=(BROKEN, alien),
+    )
+    runners = Runners("model", calls_max=2)
+    for request in (asked(1, fallbacks=(alien,)), skill, asked(2)):
+        runners.put(request)
+    started, ended = runners.start(0)
+    assert [r.effect_id for r in started] == [asked(2).effect_id]
+    model, skills = map(outcome, ended)
+    assert isinstance(model, ModelFailed)
+    assert isinstance(skills, SkillFailed)
+    assert {model.reason, skills.reason} == {"refused"}
+    assert model.detail.startswith("fallback pattern: ")
+    assert (runners.in_flight, runners.waiting) == (1, 0)
 
 
 def test_an_answer_that_matches_only_as_a_whole_is_marked_too() -> None:

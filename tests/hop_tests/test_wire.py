@@ -34,6 +34,8 @@ def test_a_request_whose_id_leads_to_another_session_is_not_performed() -> None:
     for effect_id in ("abc", "ding:bot:ben/1"):
         with pytest.raises(InvalidRecord, match="not of the session"):
             wire.request_of(requested(replace(good, effect_id=effect_id)))
+    with pytest.raises(InvalidRecord, match="of no session"):
+        wire.request_of(requested(replace(good, session_id="abc", effect_id="abc/1")))
 
 
 def requested(request: SkillRequest) -> Fetched:
