@@ -5,6 +5,10 @@ transaction in `im.deliveries`: what was ordered, the marks, the receipts, and h
 are taken; an order that cannot be read is a dead letter in it. So a mark is durable before its
 call, and an owner that another has replaced cannot mark: it is told Conflict, and calls nobody.
 
+Brokers that are away, or a partition of theirs without a leader, are waited for by the lane that
+needs them: nobody knows then what became of its transaction, so it begins again with what is
+durable, and with the calls in its hand.
+
 An order is done for the group once it is durable here as `queued`: waiting for the platform's
 answer would hold back the offsets of all other accounts, and the watermark keeps an order from
 being taken twice. The hop is `streams.egress`.
@@ -19,9 +23,8 @@ from typing import NamedTuple
 
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
-from adapters.kafka.reading import bounds_of, read_partition
+from adapters.kafka.ledger import Ledger
 from adapters.kafka.records import Fetched, Row
-from adapters.kafka.transactions import Transactions
 from engine.crash_points import CrashPoint
 from engine.errors import Conflict, InvalidRecord, Unavailable
 from engine.limits import EVENT_BYTES_MAX
@@ -33,6 +36,7 @@ from streams.cluster.metrics import Metrics
 from streams.cluster.role import RETRY_S
 from streams.cut_logs import require_whole
 from streams.egress import Account, Called, Egress
+from streams.partition_worker import GROUP_SAYS_S
 from streams.topics import ORDERS_KEPT_MS, T
 
 log = logging.getLogger(__name__)
@@ -83,8 +87,13 @@ class Lane:
         self._outside = outside
         self._appender = outside.appender
         self._done = done
-        self._transactions = Transactions(
-            outside.settings, f"egress-{partition}", open_now=outside.metrics.open_now
+        self._ledger = Ledger(
+            outside.settings,
+            role="egress",
+            partition=partition,
+            log=T.EGRESS,
+            state=T.DELIVERIES,
+            open_now=outside.metrics.open_now,
         )
         self._calls = Calls(outside.channels)
         self._calls.pump = Pump(self._may_call, self._call_ended, outside.at)
@@ -92,11 +101,18 @@ class Lane:
         self._orders: list[Fetched] = []
         self._called: list[Called] = []
         self._places: dict[str, int] = {}  # the order's offset, of what is on its way
+        self._marks: dict[str, set[int]] = {}  # when we marked it, of what is on its way
         self._expired: list[str] = []  # receipts to be deleted
         self._watermark = -1
         self._working = False
+        self._waits_for = ""
         self._closed = False
         self._wake = asyncio.Event()
+
+    @property
+    def held_up(self) -> int:
+        """Orders that wait until it has recovered."""
+        return 0 if self.recovered else len(self._orders)
 
     # ---- in -----------------------------------------------------------------------------------
 
@@ -118,7 +134,7 @@ class Lane:
         self._wake.set()
         try:
             async with asyncio.timeout(within_s):
-                while self.recovered and (self._working or self._called or self._calls.in_hand):
+                while self._working or self._called or self._calls.in_hand:
                     await asyncio.sleep(0.01)
         except TimeoutError:
             log.warning(
@@ -134,18 +150,19 @@ class Lane:
         """Call nobody and write nothing more."""
         self._closed = True
         self._calls.cancel()
-        await self._transactions.stop()
+        await self._ledger.close()
 
     # ---- life ---------------------------------------------------------------------------------
 
     async def live(self) -> None:
-        """Recover and work, until it is cancelled.
-
-        Raises Conflict where another owner has taken over, Unavailable where a transaction failed:
-        nobody knows then what is durable, and only a new beginning tells.
-        """
+        """Recover and work, until it is cancelled. Raises Conflict where another owner has taken
+        over."""
         try:
-            await self._live()
+            while True:
+                try:
+                    await self._live()
+                except Unavailable as error:
+                    await self._wait_out(error)
         except Conflict:
             # While partitions change hands the next owner may be there before we are told.
             while self.leaving:
@@ -153,18 +170,7 @@ class Lane:
             raise
 
     async def _live(self) -> None:
-        began_s = time.monotonic()
-        while not self.recovered:
-            try:
-                await self._transactions.begin()
-                await self._recover()
-            except Unavailable as error:
-                log.warning("partition %d waits: %s", self.partition, error)
-                await self._transactions.stop()
-                await asyncio.sleep(RETRY_S)
-        seconds = time.monotonic() - began_s
-        self._outside.metrics.recovery_s.labels("egress").set(seconds)
-        log.info("partition %d is ours after %.1f s", self.partition, seconds)
+        await self._recover()
         while True:
             await self._wait()
             self._working = True
@@ -173,24 +179,63 @@ class Lane:
             finally:
                 self._working = False
 
+    async def _wait_out(self, error: Unavailable) -> None:
+        """Only this lane waits; what it has called for goes on."""
+        if str(error) != self._waits_for:
+            log.warning("partition %d waits: %s", self.partition, error)
+        self._waits_for = str(error)
+        self.recovered = False
+        await self._ledger.close()
+        await asyncio.sleep(RETRY_S)
+
     async def _recover(self) -> None:
         """Begin with what is durable; nobody else can change it from here on."""
+        if self._waits_for:
+            # If it was we who were away, another may own it: to claim it would end that one.
+            await self._ledger.bounds()
+            await asyncio.sleep(GROUP_SAYS_S)
+        began_s = time.monotonic()
+        await self._ledger.claim()
         now_ms = self._appender.now_ms()
         found = await self._found(now_ms)
         self._watermark = found.watermark
         await self._require_whole()
-        self._egress = self._new_egress(self._outside.accounts(now_ms))
-        deliveries = sorted(found.on_their_way.values(), key=lambda item: item[:2])
-        self._places = {delivery.reply_id: order for order, _, delivery in deliveries}
-        batch = Batch([])
-        changed, batch.events = self._egress.recover([d for _, _, d in deliveries], now_ms=now_ms)
-        batch.deliveries = {delivery.reply_id: delivery for delivery in changed}
-        for delivery in found.closed.values():
-            self._egress.open_replies.close(delivery.session_id, delivery.reply_id)
-        self._egress.confirm()
-        await self._make_durable(batch)
+        await self._make_durable(self._begun(found, now_ms))
         self._expired = list(found.expired)
         self.recovered = True
+        seconds = time.monotonic() - began_s
+        self._outside.metrics.recovery_s.labels("egress").set(seconds)
+        log.info("partition %d is ours after %.1f s", self.partition, seconds)
+
+    def _begun(self, found: Found, now_ms: int) -> Batch:
+        """Egress as it was found. What people were shown and who is being called, we know."""
+        shown = self._egress.open_replies
+        self._egress = self._new_egress(self._outside.accounts(now_ms))
+        self._egress.open_replies = shown
+        places = sorted(found.on_their_way.values(), key=lambda item: item[:2])
+        deliveries = [delivery for _, _, delivery in places]
+        self._places = {delivery.reply_id: order for order, _, delivery in places}
+        batch = Batch([])
+        changed, batch.events = self._egress.recover(
+            deliveries, now_ms=now_ms, in_hand=self._in_hand(deliveries)
+        )
+        batch.deliveries = {delivery.reply_id: delivery for delivery in changed}
+        for delivery in found.closed.values():
+            shown.close(delivery.session_id, delivery.reply_id)
+        shown.confirm()
+        return batch
+
+    def _in_hand(self, deliveries: Sequence[Delivery]) -> frozenset[str]:
+        """The replies whose marks are ours: each is being called for, or was, or was not, since
+        its mark was not known to be durable. Another owner's marks say nothing of our calls."""
+        marks, self._marks = self._marks, {}
+        for delivery in deliveries:
+            ours = marks.get(delivery.reply_id, set())
+            if delivery.state == "sending" and delivery.sending_ms in ours:
+                self._marks[delivery.reply_id] = ours
+        known = self._calls.in_hand | {call.reply_id for call in self._called}
+        self._called += [Called(reply_id, None) for reply_id in self._marks.keys() - known]
+        return frozenset(self._marks)
 
     def _new_egress(self, accounts: Accounts) -> Egress:
         return Egress(
@@ -198,8 +243,8 @@ class Lane:
         )
 
     async def _found(self, now_ms: int) -> Found:
-        found, settings = Found(), self._outside.settings
-        async for records in read_partition(settings, T.DELIVERIES, partition=self.partition):
+        found = Found()
+        async for records in self._ledger.rows():
             for record in records:
                 try:
                     found.read(record, now_ms)
@@ -209,10 +254,9 @@ class Lane:
 
     async def _require_whole(self) -> None:
         """Raises Refused where orders would stand at offsets that count as taken."""
-        settings, partition = self._outside.settings, self.partition
-        _, end = await bounds_of(settings, T.EGRESS, partition=partition, committed=False)
+        _, end = await self._ledger.bounds()
         # What was not taken in a week is gone by rule, so its beginning says nothing.
-        require_whole(T.EGRESS, partition, applied=self._watermark, begin=0, end=end)
+        require_whole(T.EGRESS, self.partition, applied=self._watermark, begin=0, end=end)
 
     def _unreadable(self, record: Fetched, error: InvalidRecord) -> None:
         log.error("%s:%d:%d: %s", record.topic, record.partition, record.offset, error)
@@ -245,8 +289,7 @@ class Lane:
         self._wake.clear()
         if self._orders and self._orders[0].offset <= self._watermark:
             await self._require_whole()  # again after a move or a death, or of a topic made anew
-        orders, self._orders = self._orders[:ORDERS_MAX], self._orders[ORDERS_MAX:]
-        called, self._called = self._called, []
+        orders, called = self._orders[:ORDERS_MAX], list(self._called)
         now_ms = self._appender.now_ms()
         batch = Batch(orders)
         for record in orders:
@@ -259,9 +302,12 @@ class Lane:
                 batch.events += [event] if event is not None else []
         if not self.leaving:
             batch.marked = self._egress.mark(now_ms, limit=MARKS_MAX)
-            batch.deliveries.update({d.reply_id: d for d in batch.marked})
+            for delivery in batch.marked:
+                batch.deliveries[delivery.reply_id] = delivery
+                self._marks.setdefault(delivery.reply_id, set()).add(now_ms)
         await self._make_durable(batch)
         self._egress.confirm()
+        del self._orders[: len(orders)], self._called[: len(called)]
         for record in orders:
             self._done(record.offset)
         if batch.marked:
@@ -287,7 +333,7 @@ class Lane:
         need not be what the new owner found.
         """
         if batch.events:
-            await self._transactions.write([self._mark()])  # the last one: nothing new is taken
+            await self._ledger.commit([self._mark()])  # the last one: nothing new is taken
         rows = [self._row(delivery) for delivery in batch.deliveries.values()]
         rows += [wire.letter_row(letter) for letter in batch.letters]
         expired, self._expired = self._expired[:DELETED_MAX], self._expired[DELETED_MAX:]
@@ -301,11 +347,12 @@ class Lane:
         if not rows:
             return
         await self._tell(batch.events)
-        await self._transactions.write(rows)
+        await self._ledger.commit(rows)
         for delivery in batch.deliveries.values():
             self._outside.metrics.deliveries.labels(delivery.state).inc()
             if delivery.state not in ("queued", "sending"):
                 self._places.pop(delivery.reply_id, None)
+                self._marks.pop(delivery.reply_id, None)
 
     def _mark(self) -> Row:
         mark = wire.watermark_row(self._watermark, partition=self.partition)

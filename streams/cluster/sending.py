@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 IN_HAND_MAX = 4_096
 """Orders read and not durable yet."""
+HELD_UP_MAX = 512
+"""Of these, so many of a lane that waits for brokers; then no more of its partition are read."""
 FETCH_MS = 500
 FRAMES_MS = 100
 SWEEP_EVERY_S = 6 * 3_600.0
@@ -81,7 +83,7 @@ class Sending(Role):
         await self._until_there(self._queue.start)
 
     async def _turn(self) -> None:
-        wanted = max(0, IN_HAND_MAX - self._queue.in_hand)
+        wanted = self._wanted()
         for record in await self._queue.fetch(wanted=wanted, within_ms=FETCH_MS):
             self._lanes[record.partition][0].put(record)
         self._metrics.in_hand.labels(self.name).set(self._queue.in_hand)
@@ -91,6 +93,15 @@ class Sending(Role):
         if time.monotonic() - self._swept_s > SWEEP_EVERY_S and self._sweeper is None:
             self._swept_s = time.monotonic()
             self._sweeper = asyncio.create_task(self._sweep(), name="egress-sweep")
+
+    def _wanted(self) -> int:
+        """For how many orders there is room. One lane that waits for brokers takes none of it from
+        the others."""
+        held_up = {partition: lane.held_up for partition, (lane, _) in self._lanes.items()}
+        full = {partition for partition, orders in held_up.items() if orders >= HELD_UP_MAX}
+        self._queue.pause(full)
+        self._queue.resume(held_up.keys() - full)
+        return max(0, IN_HAND_MAX - self._queue.in_hand + sum(held_up.values()))
 
     async def _sweep(self) -> None:
         for lane, _ in list(self._lanes.values()):
@@ -156,7 +167,7 @@ class Sending(Role):
         closing.add_done_callback(self._closings.discard)
 
     def _lane_ended(self, task: asyncio.Task[None]) -> None:
-        """Only an error ends it: whether this process may go on, a new start decides."""
+        """What ends it is another owner, or what nobody foresaw: a new start decides."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
 

@@ -12,11 +12,12 @@ from prometheus_client import CollectorRegistry
 from adapters.kafka.appender import Appender
 from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.newest import NewestSender
+from adapters.kafka.partitions import partition_of
 from adapters.kafka.records import Row
 from deploy.kafka.cluster import Cluster
 from engine import codec
 from engine.effects import SendMessage
-from engine.errors import Conflict, NoReceipt, Refused
+from engine.errors import Conflict, NoReceipt, Refused, Unavailable
 from engine.events import ReplyUndelivered
 from engine.limits import EVENT_BYTES_MAX
 from engine.ports import DeadLetter, Delivery, Frame
@@ -77,6 +78,17 @@ async def sending(
             yield role
         finally:
             await role.stop(drain_s=10)
+
+
+def living(
+    settings: KafkaSettings, appender: Appender, platform: Platform, *, partition: int
+) -> tuple[Lane, asyncio.Task[None]]:
+    """A partition's lane without its role, begun."""
+    channels: list[PlatformChannel] = [platform.channel("a")]
+    metrics = Metrics(CollectorRegistry())
+    outside = Outside(settings, appender, channels, unlimited(platform), metrics, nowhere)
+    lane = Lane(partition, outside, done=lambda offset: None)
+    return lane, asyncio.create_task(lane.live())
 
 
 async def die(role: Sending) -> None:
@@ -382,11 +394,7 @@ async def test_an_owner_that_was_replaced_marks_nothing_and_calls_nobody(
         await ordered(settings, [say(1)])
         await receipted(settings, 1)
         (partition,) = {r.partition for r in await everything(settings, T.EGRESS)}
-        channels: list[PlatformChannel] = [new.channel("a")]
-        metrics = Metrics(CollectorRegistry())
-        outside = Outside(settings, appender, channels, unlimited(new), metrics, nowhere)
-        lane = Lane(partition, outside, done=lambda offset: None)
-        task = asyncio.create_task(lane.live())
+        lane, task = living(settings, appender, new, partition=partition)
         await until(lambda: lane.recovered)
         await ordered(settings, [say(2)])  # the zombie's consumer gets it
         with pytest.raises(Conflict):
@@ -401,6 +409,117 @@ async def test_an_owner_that_was_replaced_marks_nothing_and_calls_nobody(
         await zombie.stop(drain_s=1)
     assert {d.state for d in found.values()} == {"sent"}
     assert new.replies() == Counter([reply(2)])
+
+
+@pytest.mark.parametrize("is_durable", [False, True])
+async def test_a_lane_whose_transactions_fail_begins_again_with_the_calls_in_its_hand(
+    broker: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch, is_durable: bool
+) -> None:
+    """Its platform recognises no repetition: what a new start finds marked would be unknown."""
+    monkeypatch.setattr("streams.cluster.lane.GROUP_SAYS_S", 0.1)
+    settings = await installed(broker.bootstrap, prefix, partitions=1)
+    platform = Platform(delay_s=2)
+    async with sending(settings, platform) as role:
+        await ordered(settings, [say(1)])
+        await until(lambda: platform.arrived)
+        lane = role._lanes[0][0]
+        commit, failures = lane._ledger.commit, iter(range(3))
+
+        async def failing(rows: Sequence[Row]) -> None:
+            fails = next(failures, None) is not None
+            if is_durable or not fails:
+                await commit(rows)
+            if fails:
+                raise Unavailable("nobody knows what became of it")
+
+        monkeypatch.setattr(lane._ledger, "commit", failing)
+        await ordered(settings, [say(2, of=2), say(3), say(4, of=2)])
+        found = await receipted(settings, 4, partitions=1)
+        assert next(failures, None) is None
+        assert role._queue.in_hand == 0
+        assert role._ends is not None
+        assert not role._ends.done()
+    assert {d.state for d in found.values()} == {"sent"}
+    assert set(platform.replies().values()) == {1}
+    assert await everything(settings, T.EVENTS, partitions=1) == []
+
+
+async def test_a_lane_that_comes_back_takes_no_others_mark_for_its_own(
+    broker: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was away for so long that the group gave its partition to another, and takes it again."""
+    monkeypatch.setattr("streams.cluster.lane.GROUP_SAYS_S", 0.0)
+    settings = await installed(broker.bootstrap, prefix, partitions=1)
+    old, new = Platform(), Platform(delay_s=60)
+    async with appending(settings, instance="lanes") as appender:
+        first, task = living(settings, appender, old, partition=0)
+        await until(lambda: first.recovered)
+        claim, has_called, claimed = first._ledger.claim, asyncio.Event(), asyncio.Event()
+
+        async def fails(rows: Sequence[Row]) -> None:
+            raise Unavailable("away")
+
+        async def claims() -> None:
+            claimed.set()
+            await has_called.wait()
+            monkeypatch.undo()
+            await claim()
+
+        monkeypatch.setattr(first._ledger, "commit", fails)
+        monkeypatch.setattr(first._ledger, "claim", claims)
+        await ordered(settings, [say(1)])
+        (order,) = await everything(settings, T.EGRESS, partitions=1)
+        first.put(order)
+        await claimed.wait()
+        second, other = living(settings, appender, new, partition=0)
+        second.put(order)
+        await until(lambda: new.arrived)
+        has_called.set()
+        found = await receipted(settings, 1, partitions=1)
+        for lane, life in ((first, task), (second, other)):
+            life.cancel()
+            await asyncio.wait([life])
+            await lane.close()
+    assert found[reply(1)].state == "unknown"
+    assert (len(old.arrived), len(new.arrived)) == (0, 1)
+
+
+async def test_a_lane_that_waits_holds_up_no_other(
+    broker: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.cluster.lane.GROUP_SAYS_S", 0.1)
+    monkeypatch.setattr("streams.cluster.sending.IN_HAND_MAX", 8)
+    monkeypatch.setattr("streams.cluster.sending.HELD_UP_MAX", 4)
+    settings = await installed(broker.bootstrap, prefix, partitions=2)
+    platform = Platform()
+    places = {a: partition_of(wire.account_key(session(0, account=a)), 2) for a in ACCOUNTS}
+    here, other = (next(a for a in ACCOUNTS if places[a] == partition) for partition in (0, 1))
+    async with sending(settings, platform) as role:
+        await until(lambda: len(role._lanes) == 2 and not role.ready)
+        is_away = True
+        ledger = role._lanes[0][0]._ledger
+        claim, commit = ledger.claim, ledger.commit
+
+        async def waits(rows: Sequence[Row]) -> None:
+            if is_away:
+                raise Unavailable("no leader")
+            await commit(rows)
+
+        async def claims() -> None:
+            if is_away:
+                raise Unavailable("no leader")
+            await claim()
+
+        monkeypatch.setattr(ledger, "commit", waits)
+        monkeypatch.setattr(ledger, "claim", claims)
+        await ordered(settings, [say(n, of=n, account=here) for n in range(30)])
+        await until(lambda: role._lanes[0][0].held_up >= 4)
+        await ordered(settings, [say(n, of=n, account=other) for n in range(30)])
+        await until(lambda: len(platform.arrived) == 30)
+        assert role._lanes[0][0].held_up <= 4 + 8
+        is_away = False
+        await receipted(settings, 60, partitions=2)
+    assert set(platform.replies().values()) == {1}
 
 
 async def test_partitions_move_while_calls_are_made_and_each_arrives_once(
