@@ -223,7 +223,12 @@ class Sessions:
         if session_id in self._cache:
             return self._cache[session_id][0]
         value = self._load(session_id)
-        return new_session(flow, session_id) if value is None else codec.decode_session(value)
+        if value is None:
+            return new_session(flow, session_id)
+        session = codec.decode_session(value)
+        if session.id != session_id:
+            raise InvalidRecord("the row of the event's session holds another session")
+        return session
 
     def _note(self, batch: Batch, done: Step, offset: int) -> Session:
         session, record = done.session, done.record

@@ -252,6 +252,23 @@ def test_a_session_row_that_cannot_be_read_is_as_if_it_were_not_there(alien: Row
     assert [n for n, author, _ in lines(log.step(owner)) if author == "user"] == [2]
 
 
+def test_a_row_that_holds_another_session_sets_the_events_of_its_own_aside() -> None:
+    """Whose words it has must not become an answer to somebody else."""
+    log = Log()
+    ann, ben = log.say("hi", who="ann"), log.say("hi", who="ben")
+    log.step(log.owner())
+    (bens,) = [row for row in of(log.rows, T.SESSIONS) if row.key == ben.session_id.encode()]
+    log.rows.append(bens._replace(key=ann.session_id.encode()))
+    log.say("again", who="ann")
+    log.say("again", who="ben")
+    rows = log.step(log.owner())
+    (letter,) = wire.letters_of(as_fetched(of(rows, T.DEAD)))
+    assert letter.session_id == ann.session_id
+    assert "holds another session" in letter.error
+    assert [step.key for step in of(rows, T.STEPS)] == [ben.session_id.encode()]
+    assert {view.session_id for view in views(rows)} == {ben.session_id}
+
+
 @pytest.mark.parametrize("key", [wire.WATERMARK, wire.FLOW, wire.ATTEMPT, wire.PROMOTION])
 def test_an_own_row_that_cannot_be_read_is_refused_with_its_place(key: bytes) -> None:
     log = Log()
