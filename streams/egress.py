@@ -359,7 +359,8 @@ class Egress:
             limiter.release(delivery.reply_id)
 
     def _pause_ms(self, attempt: int) -> int:
-        return int(self._jitter() * min(RETRY_MS_MAX, 250 << attempt))
+        # A row that somebody else wrote may name any number of attempts.
+        return int(self._jitter() * min(RETRY_MS_MAX, 250 << min(attempt, ATTEMPTS_MAX)))
 
 
 def _delivery(

@@ -1,14 +1,17 @@
 """The egress hop by itself: order, marks, retries, withdrawals, frames, and its account's limit."""
 
 import pytest
+from msgspec.structs import replace
 
 from engine import codec
 from engine.effects import CloseReply, Withdraw
+from engine.errors import InvalidRecord
 from engine.events import Event, ReplyUndelivered
 from engine.limits import MARK_TO_CALL_MAX_MS
 from engine.ports import Append, Delivery, Frame, Receipt
-from streams.egress import ATTEMPTS_MAX, ERROR_CHARS_MAX, MAY_HAVE_ARRIVED
+from streams.egress import ATTEMPTS_MAX, ERROR_CHARS_MAX, MAY_HAVE_ARRIVED, RETRY_MS_MAX
 from streams.limiter import MARGIN_MS, Limiter
+from streams.wire import delivery_of
 from tests.hop_tests.replies import KEY, SESSION, egress, marked, order, send
 
 OTHER = "webchat:web:k1:y"
@@ -56,6 +59,16 @@ def test_what_did_not_arrive_is_tried_again_with_growing_pauses_and_then_fails()
         now_ms = next_ms
     assert pauses == [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000]
     assert hop.waiting == 0
+
+
+def test_a_delivery_with_any_number_of_attempts_waits_no_longer_than_others() -> None:
+    hop = egress()
+    many = replace(send(egress(), "1"), attempt=2**53 - 1)
+    assert hop.recover([many], now_ms=0) == ([], [])
+    assert hop.next_ms(0) == RETRY_MS_MAX
+    for attempt in (-5, 2**53):
+        with pytest.raises(InvalidRecord):
+            delivery_of(codec.encode(replace(many, attempt=attempt)))
 
 
 def test_what_was_called_for_without_an_answer_is_unknown_and_the_next_goes() -> None:
