@@ -23,7 +23,7 @@ class Open:
     for each of them."""
 
     def __init__(self) -> None:
-        self._since_s: dict[str, float] = {}
+        self._since_s: dict[object, float] = {}
 
     def __len__(self) -> int:
         """How many they are."""
@@ -35,13 +35,15 @@ class Open:
         return now_s - min(self._since_s.values(), default=now_s)
 
     @contextmanager
-    def one(self, transactional_id: str) -> Iterator[None]:
-        """While this one is."""
-        self._since_s[transactional_id] = time.monotonic()
+    def one(self) -> Iterator[None]:
+        """While this one is. An owner that ends may still abort its own where the next one of its
+        partition, in this very process, has opened another."""
+        this = object()
+        self._since_s[this] = time.monotonic()
         try:
             yield
         finally:
-            del self._since_s[transactional_id]
+            del self._since_s[this]
 
 
 class Transactions:
@@ -79,7 +81,7 @@ class Transactions:
         if self._over is not None:
             raise type(self._over)(str(self._over))
         try:
-            with self._open_now.one(self._id):
+            with self._open_now.one():
                 await self._write(rows)
         except (Conflict, Unavailable) as error:
             self._over = error
