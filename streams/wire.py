@@ -14,10 +14,19 @@ import msgspec
 
 from adapters.kafka.records import Fetched, Headers, Row
 from engine import codec
-from engine.effects import Effect, IntentRequest, ModelRequest, RunnerRequest, SkillRequest
+from engine.effects import (
+    CloseReply,
+    Effect,
+    IntentRequest,
+    ModelRequest,
+    RunnerRequest,
+    SendMessage,
+    SkillRequest,
+)
 from engine.errors import InvalidRecord
 from engine.events import Address, Count, Ms
 from engine.ids import account_of, is_session_id, session_of
+from engine.limits import EFFECT_BYTES_MAX, EVENT_BYTES_MAX
 from engine.ports import DeadLetter, Delivery, Frame, Line, LogRecord, StepRow
 from engine.session import Session
 from streams.clock import woken_again_ms
@@ -38,7 +47,11 @@ def text_of(key: bytes) -> str:
         raise InvalidRecord("the key is no text") from None
 
 
-def _read(decoder: msgspec.json.Decoder[R], value: bytes | None, what: str) -> R:
+def _read(
+    decoder: msgspec.json.Decoder[R], value: bytes | None, what: str, *, most: int | None = None
+) -> R:
+    if most is not None and value is not None and len(value) > most:
+        raise InvalidRecord(f"{what} of {len(value)} bytes: at most {most}")
     try:
         return decoder.decode(b"" if value is None else value)
     except (msgspec.DecodeError, UnicodeError, RecursionError, OverflowError) as error:
@@ -276,9 +289,11 @@ class _Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     excuse: bool = False
 
 
+SENT_BYTES_MAX = EFFECT_BYTES_MAX + EVENT_BYTES_MAX
+"""An order: an effect, and an address, which came in an event. A topic takes three times as much;
+but a delivery is made of it, and written again and again, each time with a little more in it."""
+
 _order = msgspec.json.Decoder(_Order)
-_frame = msgspec.json.Decoder(Frame)
-_delivery = msgspec.json.Decoder(Delivery)
 
 
 def account_key(session_id: str) -> bytes:
@@ -295,9 +310,13 @@ def order_row(order: Order) -> Row:
 
 def order_of(record: Fetched) -> Order:
     """Raises InvalidRecord."""
-    read = _read(_order, record.value, "order")
-    if not is_session_id(read.effect.session_id):
+    read = _read(_order, record.value, "order", most=SENT_BYTES_MAX)
+    session_id, body = read.effect.session_id, read.effect.body
+    if not is_session_id(session_id):
         raise InvalidRecord("order is of no session")
+    # Its reply is the key of its delivery, beside which the partition has a row of its own.
+    if isinstance(body, SendMessage | CloseReply) and session_of(body.reply_id) != session_id:
+        raise InvalidRecord("order is not of the session that its reply leads to")
     return Order(read.effect, read.address, read.at_ms, excuse=read.excuse)
 
 
@@ -314,9 +333,11 @@ def frame_row(frame: Frame, *, outbox: frozenset[str]) -> Row:
     return Row(T.FRAMES, key, codec.encode(frame), headers)
 
 
-def frame_of(value: bytes | None) -> Frame:
-    """Raises InvalidRecord."""
-    return _read(_frame, value, "frame")
+# What was shown may become a reply's text. They raise InvalidRecord.
+frame_of = partial(_read, msgspec.json.Decoder(Frame), what="frame", most=SENT_BYTES_MAX)
+delivery_of = partial(
+    _read, msgspec.json.Decoder(Delivery), what="delivery", most=2 * SENT_BYTES_MAX
+)
 
 
 def frame_order(headers: Headers) -> tuple[str, tuple[int, int]]:
@@ -336,11 +357,6 @@ def delivery_row(delivery: Delivery, *, partition: int) -> Row:
     """A delivery's newest state, beside the orders of its account."""
     key = delivery.reply_id.encode()
     return Row(T.DELIVERIES, key, codec.encode(delivery), partition=partition)
-
-
-def delivery_of(value: bytes | None) -> Delivery:
-    """Raises InvalidRecord."""
-    return _read(_delivery, value, "delivery")
 
 
 # ---- im.outbox -----------------------------------------------------------------------------------

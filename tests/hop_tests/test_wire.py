@@ -1,15 +1,20 @@
 """Rows that are read without a partition, a role or a broker."""
 
+from collections.abc import Callable
+
 import pytest
 from msgspec.structs import replace
 
 from adapters.kafka.records import Fetched, Headers
 from engine import codec
-from engine.effects import SkillRequest
+from engine.effects import Effect, SendMessage, SkillRequest
 from engine.errors import InvalidRecord
+from engine.events import Address
+from engine.limits import EFFECT_BYTES_MAX, EVENT_BYTES_MAX
 from engine.ports import Frame
 from streams import wire
 from streams.cluster.newest_frames import newest_frames
+from streams.sessions import Order
 from streams.topics import T
 
 SESSION = "ding:bot:ann"
@@ -58,6 +63,40 @@ def test_the_newest_frame_of_each_reply_counts_and_one_of_nobody_holds_up_none()
         f"{SESSION}:2": 5,
     }
     assert newest.unreadable == 1
+
+
+def test_an_order_is_as_long_as_an_effect_with_an_address_and_no_longer() -> None:
+    """What is made of a longer one fits no batch: it would end the egress of its partition."""
+
+    def ordered(text: int, token: int) -> Fetched:
+        body = SendMessage(reply_id=f"{SESSION}/r", text="x" * text)
+        effect = Effect(id=f"{SESSION}/e", session_id=SESSION, epoch=1, cause="c", body=body)
+        more = Address(
+            channel="d", account="b", conversation="c", sender="s", reply_token="x" * token
+        )
+        row = wire.order_row(Order(effect, more, at_ms=2**47, excuse=True))
+        return Fetched(T.EGRESS, 0, 0, 0, row.key, row.value)
+
+    assert wire.order_of(ordered(EFFECT_BYTES_MAX - 200, EVENT_BYTES_MAX - 200)).excuse
+    with pytest.raises(InvalidRecord, match=r"order of 3[0-9]+ bytes: at most 327680"):
+        wire.order_of(ordered(EFFECT_BYTES_MAX, EVENT_BYTES_MAX))
+
+
+def test_an_order_whose_reply_is_no_reply_of_its_session_is_not_taken() -> None:
+    """Its delivery would stand where the partition's watermark does."""
+    body = SendMessage(reply_id="#watermark", text="x")
+    effect = Effect(id=f"{SESSION}/e", session_id=SESSION, epoch=1, cause="c", body=body)
+    row = wire.order_row(Order(effect, None))
+    with pytest.raises(InvalidRecord, match="order is not of the session"):
+        wire.order_of(Fetched(T.EGRESS, 0, 0, 0, row.key, row.value))
+
+
+@pytest.mark.parametrize("read", [wire.frame_of, wire.delivery_of])
+def test_a_frame_or_a_delivery_that_would_fit_no_batch_is_not_read(
+    read: Callable[[bytes | None], object],
+) -> None:
+    with pytest.raises(InvalidRecord, match="of 900000 bytes: at most"):
+        read(b"x" * 900_000)
 
 
 @pytest.mark.parametrize("name", ["lines", "due", "since", "unwoken"])

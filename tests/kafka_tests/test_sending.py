@@ -340,18 +340,20 @@ async def test_what_cannot_be_read_holds_up_nobody_and_an_order_becomes_a_dead_l
         queued._replace(headers=((ORDER, b"soon"),)),
     ]
     long = b"x" * 700_000  # in a letter of its whole value it would fit no batch
-    await written(settings, [*alien, order._replace(value=long), nobodys, order])
+    # A good one, but for its size: the delivery that is made of it fits no batch.
+    huge = wire.order_row(say(3, "x" * 999_000))
+    await written(settings, [*alien, order._replace(value=long), nobodys, order, huge])
     async with sending(settings, platform) as role:
-        found = await letters(settings, 2)
+        found = await letters(settings, 3)
         await receipted_alone(settings, reply(1))
         await until(lambda: not role.ready)
     assert platform.replies() == Counter([reply(1)])
-    assert [one.number for one in found] == ["im.egress:0:0", "im.egress:0:1"]
+    assert [one.number for one in found] == [f"im.egress:0:{n}" for n in (0, 1, 3)]
     assert found[0].value == long[:EVENT_BYTES_MAX]
     assert all(one.error.startswith("order ") for one in found)
     async with sending(settings, platform) as role:  # and each of them once
         await until(lambda: not role.ready and role._queue.in_hand == 0)
-    assert len(await everything(settings, T.DEAD, partitions=1)) == 2
+    assert len(await everything(settings, T.DEAD, partitions=1)) == 3
 
 
 async def test_a_watermark_that_cannot_be_read_is_refused_with_its_place(
