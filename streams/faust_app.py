@@ -212,6 +212,7 @@ class Members:
             await self.workers.pop(number).stop()
         for number in sorted(partitions):
             self._worker(number)
+        log.info("partitions of this process: %s", sorted(partitions) or "none")
 
     def given_back(self) -> Iterator[Any]:
         """The marks of what waits in partitions that are not at work: it is read again."""
@@ -325,8 +326,15 @@ class Boot(faust.app.base.BootStrategy):
     enable_web = False
 
 
+# Each part of Faust logs its starts and stops under the name of the module that it stands in.
+for part in (Consumer, Thread, Tables, Sensor):
+    part.logger = logging.getLogger("faust.parts")
+
+
 class App(faust.App):
     """Faust's own, without a web server, and without a life after a crash."""
+
+    logger = logging.getLogger("faust.parts")
 
     BootStrategy = Boot
     members: "Members"

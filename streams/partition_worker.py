@@ -225,6 +225,8 @@ class PartitionWorker:
         await self._require_whole()
         took_s = asyncio.get_running_loop().time() - began_s
         self._watched.recovered(self.partition, took_s=took_s)
+        at_work = "partition %d is at work after %.2f s, flow %s, all up to offset %d is applied"
+        log.info(at_work, self.number, took_s, self._flow, self.partition.watermark)
         self.ready = True
         self._waits_for = ""
 
@@ -287,6 +289,7 @@ class PartitionWorker:
     ) -> None:
         """Step these and commit what they decided, `more` with it."""
         self._watched.stepping(self.number, records[0].offset)
+        was = self._flow
         decided = self.partition.decide(records, now_ms=self._now_ms(), deadly=deadly)
         self._watched.stepping(self.number, None)
         if decided is None:  # all of it was applied before a death or a move
@@ -295,8 +298,15 @@ class PartitionWorker:
         self.at(CrashPoint.STEP_COMMIT, len(decided.batch.steps))
         await self._ledger.commit([*decided.rows, *more])
         self.partition.confirm(decided)
+        if self._flow != was:
+            log.info("partition %d has flow %s now, before it was %s", self.number, self._flow, was)
         self._watched.committed(decided, took_s=asyncio.get_running_loop().time() - began_s)
         self.at(CrashPoint.COMMIT_PERFORM, 1)
+
+    @property
+    def _flow(self) -> str:
+        flow = self.partition.flow
+        return "none" if flow is None else str(flow.ref)
 
     async def _begin(self, fresh: Sequence[Fetched]) -> None:
         """The first batch of an owner: that it was begun is durable before it is stepped.

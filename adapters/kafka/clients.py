@@ -223,6 +223,10 @@ async def begun(
             await _let_go(client)
             if isinstance(error, KafkaConnectionError):
                 await _ask_why(settings)
+                raise Unavailable(
+                    f"{what}: no broker answers at {settings.brokers}: start one, or correct "
+                    "kafka.brokers"
+                ) from error
             raise
 
 

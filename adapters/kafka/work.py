@@ -173,14 +173,17 @@ class WorkQueue(ConsumerRebalanceListener):  # type: ignore[misc]
         with told(f"positions in {self._topic}"):
             return {at.partition: await self._joined.position(at) for at in self._ours(self._hands)}
 
-    def lag(self) -> int:
+    async def lag(self) -> int:
         """Committed records that nobody has read yet, as far as is known."""
         consumer = self._joined
         lag = 0
         for at in self._ours(self._hands):
+            if not self._hands[at.partition].next:
+                continue
             end = consumer.last_stable_offset(at) or consumer.highwater(at) or 0
-            hand = self._hands[at.partition]
-            lag += max(0, end - hand.next) if hand.next else 0
+            with suppress(IllegalStateError):  # it moves away just now
+                # Which passes over the mark of a transaction's end; no record says so.
+                lag += max(0, end - await consumer.position(at))
         return lag
 
     # ---- offsets ------------------------------------------------------------------------------

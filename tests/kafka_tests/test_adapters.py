@@ -211,6 +211,22 @@ async def test_only_what_is_done_without_a_gap_is_not_given_out_again(
     assert [r.value for r in again] == [b"2", b"3", b"4", b"5"]
 
 
+async def test_what_only_ends_a_transaction_is_no_lag(broker: Cluster, prefix: str) -> None:
+    settings = await installed(broker.bootstrap, prefix, partitions=1)
+    queue = WorkQueue(settings, T.MODEL, group="g", instance="a")
+    try:
+        await queue.start()
+        await written(settings, [Row(T.MODEL, b"k", b"%d" % n) for n in range(6)])
+        await take(queue, 2)
+        assert await queue.lag() >= 4
+        await take(queue, 4)
+        async with asyncio.timeout(20):
+            while await queue.lag():
+                assert await queue.fetch(wanted=1, within_ms=100) == []
+    finally:
+        await queue.stop()
+
+
 async def test_a_second_member_gets_some_and_the_first_keeps_its_place(
     broker: Cluster, prefix: str
 ) -> None:
