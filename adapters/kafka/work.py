@@ -16,7 +16,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition
 
-from adapters.kafka.clients import KafkaSettings, begun, consumer_of, fetched, told
+from adapters.kafka.clients import KafkaSettings, begun, closed, consumer_of, fetched, told
 from adapters.kafka.records import Fetched
 
 log = logging.getLogger(__name__)
@@ -100,9 +100,7 @@ class WorkQueue(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._consumer is None:
             return
         await self.commit()
-        with suppress(KafkaError, TimeoutError):
-            async with asyncio.timeout(COMMIT_WITHIN_S):
-                await self._consumer.stop()
+        await closed(self._consumer)
 
     @property
     def partitions(self) -> frozenset[int]:
