@@ -63,8 +63,8 @@ def curl(line: str, folder: Path) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 def test_the_calls_answer_what_the_page_shows(engine: Engine, tmp_path: Path) -> None:
+    assert shutil.which("curl"), "install curl: the page's calls are made with it"
     (calls,) = snippets("sh")
     person, message, lines = calls.replace(ADDRESS, engine.url).splitlines()
     first, second, third, _ = map(json.loads, snippets("json"))
