@@ -138,7 +138,10 @@ def _taken(settings: Settings, why: str) -> Finding:
 
 
 def check_kafka(settings: Settings) -> list[Finding]:
-    """The brokers answer, and the topics are as they must be; nothing without a cluster."""
+    """The brokers answer, and the topics are as they must be; nothing without a cluster.
+
+    Copies that are not in sync are a warning: nothing is lost while no second broker goes.
+    """
     if not settings.on_cluster:
         return []
     from streams.cluster import topic_table
@@ -146,12 +149,15 @@ def check_kafka(settings: Settings) -> list[Finding]:
 
     brokers = ", ".join(settings.kafka.brokers)
     try:
-        found = asyncio.run(topic_table.compared(kafka_settings(settings), settings.kafka))
+        there = asyncio.run(topic_table.described(kafka_settings(settings), settings.kafka))
     except EngineError as error:
         return [_fail("Kafka", f"{brokers}: {error}", "see the settings kafka.* and the brokers")]
-    if found:
+    if found := topic_table.differences(there, settings.kafka):
         fix = "`ai-assistant topics create` makes those that are not there; correct the others"
         return [_fail("Kafka", "; ".join(map(str, found)), fix)]
+    if behind := topic_table.behind(there):
+        fix = "start the broker that is away, or wait until its copies have caught up"
+        return [_warn("Kafka", "; ".join(map(str, behind)), fix)]
     return [_ok("Kafka", f"{brokers}, and all topics are as they must be")]
 
 

@@ -83,7 +83,8 @@ class Client:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unavailable(
                 f"no engine answers at {self.url} ({type(error).__name__}): start one with "
-                "`ai-assistant run`, or say where it is with --url"
+                "`ai-assistant run`, or say with --url where it is (on a cluster: any worker of "
+                "the role ingress)"
             ) from None
         if answer.status_code != 200:
             raise _error(answer)

@@ -58,7 +58,7 @@ def bound_socket(settings: Settings) -> socket.socket:
         made.close()
         raise Refused(
             f"nothing can listen at {bind.bind}: {error.strerror or error}; "
-            "take another, such as AI_ASSISTANT_SERVER__BIND=127.0.0.1:8081 make run "
+            "take another, such as AI_ASSISTANT_SERVER__BIND=127.0.0.1:8081 before the command "
             "(the setting server.bind)"
         ) from None
     return made

@@ -127,7 +127,8 @@ async def work(
 
 
 async def _connected(settings: Settings, assembled: Assembled, names: Sequence[str]) -> None:
-    """The appender is the first to need the brokers; they may be down for as long as they like.
+    """The appender is the first to need the brokers; they may be down for as long as they like, and
+    the machine's clock may be wrong.
 
     Raises Refused where the topics are not as they must be, or while an embedded log is being
     copied there; the role sessions sees that itself, in the rows of its partitions.
@@ -138,7 +139,10 @@ async def _connected(settings: Settings, assembled: Assembled, names: Sequence[s
             await topic_table.require(kafka, settings.kafka)
             if set(names) != {"sessions"}:
                 await require_none_open(kafka)
-            return await assembled.appender.start()
+            await assembled.appender.start()
+            while assembled.appender.fault:  # of the clock: no role is to begin with a wrong one
+                await asyncio.sleep(AGAIN_S)
+            return
         except Unavailable as error:
             if str(error) != told:
                 told = str(error)

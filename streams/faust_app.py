@@ -48,6 +48,7 @@ PRIVATE: dict[type, tuple[str, ...]] = {
         "_get_active_partitions",
         "_to_message",
         "perform_seek",
+        "_clean_unacked_messages",
     ),
     driver.AIOKafkaConsumerThread: ("_fetch_records",),
     faust.App: ("_crash",),
@@ -110,6 +111,13 @@ class Consumer(driver.Consumer):
         self.stop_flow()
         await self.commit()
         await super().on_partitions_revoked(revoked)
+
+    def _clean_unacked_messages(self) -> None:
+        # Faust looks once a second whether it may let go of its partitions, or end. One that waits
+        # for brokers would hold up all members of the group until they put this one out.
+        for mark in cast(App, self.app).members.given_back():
+            self.unacked.discard(mark)
+        super()._clean_unacked_messages()
 
     def _new_offset(self, tp: TP) -> int | None:
         # Faust looks for gaps offset by offset. There are none: batches end in order.
@@ -204,6 +212,12 @@ class Members:
             await self.workers.pop(number).stop()
         for number in sorted(partitions):
             self._worker(number)
+        log.info("partitions of this process: %s", sorted(partitions) or "none")
+
+    def given_back(self) -> Iterator[Any]:
+        """The marks of what waits in partitions that are not at work: it is read again."""
+        for worker in self.workers.values():
+            yield from worker.give_back()
 
     def _worker(self, number: int) -> PartitionWorker:
         worker = self.workers.get(number)
@@ -312,10 +326,18 @@ class Boot(faust.app.base.BootStrategy):
     enable_web = False
 
 
+# Each part of Faust logs its starts and stops under the name of the module that it stands in.
+for part in (Consumer, Thread, Tables, Sensor):
+    part.logger = logging.getLogger("faust.parts")
+
+
 class App(faust.App):
     """Faust's own, without a web server, and without a life after a crash."""
 
+    logger = logging.getLogger("faust.parts")
+
     BootStrategy = Boot
+    members: "Members"
 
     def _crash(self, reason: BaseException) -> None:
         # Whichever part of Faust crashes, its parents hear of it here. It would stop, fetch nothing
@@ -364,7 +386,7 @@ def sessions_app(
     app.sensors.add(Sensor(heard))
     app.transport = Transport(app.conf.broker_consumer, app)
     events = app.topic(topic, schema=Batches(key_type=bytes, value_type=bytes))
-    members = Members(app, topic, make=make)
+    members = app.members = Members(app, topic, make=make)
 
     @app.agent(events, name="sessions")
     async def sessions(stream: Any) -> None:

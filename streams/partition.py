@@ -139,8 +139,14 @@ class Partition:
     # ---- one batch ---------------------------------------------------------------------------
 
     def fresh(self, records: Iterable[Fetched]) -> list[Fetched]:
-        """Those that are not applied yet: after a death or a move some come a second time."""
-        return [record for record in records if record.offset > self.watermark]
+        """Those that are not applied yet, each once: after a death or a move, or where the reader
+        went back, some come a second time."""
+        found, last = [], self.watermark
+        for record in records:
+            if record.offset > last:
+                last = record.offset
+                found.append(record)
+        return found
 
     @property
     def doubtful(self) -> int:

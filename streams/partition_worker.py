@@ -110,6 +110,7 @@ class PartitionWorker:
         self._is_back = False
         self._first = True
         self._alone_until = BEGIN
+        self._goes_on_at = BEGIN
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.at: Callable[[CrashPoint, int], None] = lambda point, n: None
@@ -136,9 +137,22 @@ class PartitionWorker:
         self._arrived.append((records, [mark]))
         self._waiting += len(records)
         self._wake.set()
-        if self._waiting > FULL * self._batch_max and not self._full:
+        if self._waiting > FULL * self._batch_max:
+            # Said each time: a reader whose partitions were given out anew has forgotten it.
             self._full = True
             self._reader.hold(self.number, full=True)
+
+    def give_back(self) -> list[object]:
+        """The marks of what a partition that is not at work has in hand, and forgets by this.
+
+        The reader, which must not wait for it now, brings those records again.
+        """
+        if self.ready:
+            return []
+        marks = [mark for _, theirs in self._arrived for mark in theirs]
+        self._arrived.clear()
+        self._waiting, self._full = 0, False
+        return marks
 
     async def stop(self) -> None:
         """Let go. A transaction in hand is ended by the next owner, if not by its commit."""
@@ -211,6 +225,8 @@ class PartitionWorker:
         await self._require_whole()
         took_s = asyncio.get_running_loop().time() - began_s
         self._watched.recovered(self.partition, took_s=took_s)
+        at_work = "partition %d is at work after %.2f s, flow %s, all up to offset %d is applied"
+        log.info(at_work, self.number, took_s, self._flow, self.partition.watermark)
         self.ready = True
         self._waits_for = ""
 
@@ -220,13 +236,20 @@ class PartitionWorker:
         applied = self.partition.watermark
         require_whole(T.EVENTS, self.number, applied=applied, begin=begin, end=end)
 
+    async def _require_whole_from(self, taken: Sequence[Fetched]) -> None:
+        """What goes on where the last look ended is of the same log: after the loss of the group's
+        offsets there may be a million of these."""
+        if taken[0].offset != self._goes_on_at:
+            await self._require_whole()
+        self._goes_on_at = taken[-1].offset + 1
+
     async def _work(self) -> None:
         """Apply as much of what arrived as one transaction takes, and acknowledge it."""
         taken, marks = self._taken()
         try:
             fresh = deque(self.partition.fresh(taken))
             if len(fresh) < len(taken):  # again after a move or a death, or of a log made anew
-                await self._require_whole()
+                await self._require_whole_from(taken)
             await self._make_durable(fresh)
         except Unavailable:
             self._arrived.appendleft((taken, marks))
@@ -266,6 +289,7 @@ class PartitionWorker:
     ) -> None:
         """Step these and commit what they decided, `more` with it."""
         self._watched.stepping(self.number, records[0].offset)
+        was = self._flow
         decided = self.partition.decide(records, now_ms=self._now_ms(), deadly=deadly)
         self._watched.stepping(self.number, None)
         if decided is None:  # all of it was applied before a death or a move
@@ -274,8 +298,15 @@ class PartitionWorker:
         self.at(CrashPoint.STEP_COMMIT, len(decided.batch.steps))
         await self._ledger.commit([*decided.rows, *more])
         self.partition.confirm(decided)
+        if self._flow != was:
+            log.info("partition %d has flow %s now, before it was %s", self.number, self._flow, was)
         self._watched.committed(decided, took_s=asyncio.get_running_loop().time() - began_s)
         self.at(CrashPoint.COMMIT_PERFORM, 1)
+
+    @property
+    def _flow(self) -> str:
+        flow = self.partition.flow
+        return "none" if flow is None else str(flow.ref)
 
     async def _begin(self, fresh: Sequence[Fetched]) -> None:
         """The first batch of an owner: that it was begun is durable before it is stepped.

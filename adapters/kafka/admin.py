@@ -27,12 +27,16 @@ class Wanted(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A topic as the brokers have it; `config`: the settings that were asked for."""
+    """A topic as the brokers have it; `config`: the settings that were asked for.
+
+    `behind`: of each partition that has fewer copies in sync than copies, how many are.
+    """
 
     name: str
     partitions: int
     replication: int
     config: dict[str, str]
+    behind: Mapping[int, int]
 
 
 async def create_topics(settings: KafkaSettings, topics: Sequence[Wanted]) -> list[str]:
@@ -69,7 +73,12 @@ async def describe_topics(
             name = names[topic["topic"]]
             partitions: list[dict[str, Any]] = topic["partitions"]
             replication = min(len(partition["replicas"]) for partition in partitions)
-            found[name] = Found(name, len(partitions), replication, {})
+            behind = {
+                partition["partition"]: len(partition["isr"])
+                for partition in partitions
+                if len(partition["isr"]) < len(partition["replicas"])
+            }
+            found[name] = Found(name, len(partitions), replication, {}, behind)
         asked = [
             ConfigResource(ConfigResourceType.TOPIC, settings.named(n), dict.fromkeys(wanted[n]))
             for n in found

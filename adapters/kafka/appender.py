@@ -43,16 +43,21 @@ class Place(NamedTuple):
 class LogClock:
     """`now_ms` never goes back in a process, and does not follow a wall clock that jumps.
 
-    `set_again` takes the wall clock as it is now; if that is earlier, time stands until then.
+    `set_again` takes the wall clock as it is now; if that is earlier, time stands until then. Not
+    so before `agreed`: a machine whose clock was hours ahead when the process began would be wrong
+    for hours after it was set right, and nobody has used that time.
     """
 
     def __init__(self, machine: Clock) -> None:
         self._machine = machine
         self._last_ms = 0
+        self.agreed = False
         self.set_again()
 
     def set_again(self) -> None:
         """Take the machine's wall clock as right."""
+        if not self.agreed:
+            self._last_ms = 0
         self._ahead_ms = self._machine.now_ms() - self._machine.monotonic_ms()
 
     def now_ms(self) -> int:
@@ -94,7 +99,8 @@ class Appender:
     async def start(self) -> None:
         """Connect and look at the clock once. Raises Unavailable while the brokers are away.
 
-        A clock that is off is no reason to fail: `fault` says so, and it is looked at again.
+        A clock that is off is no reason to fail: `fault` says so, and it is looked at again. Until
+        it has agreed once, `now_ms` is nobody's time.
         """
         self._producer = await self._connected()
         await self._beat()
@@ -203,6 +209,7 @@ class Appender:
         """The broker took a record at `taken_ms`; by our clock, between `sent_ms` and now."""
         self.skew_ms = max(0, sent_ms - taken_ms) + min(0, self.now_ms() - taken_ms)
         is_off = abs(self.skew_ms) > CLOCK_SKEW_MAX_MS
+        self._clock.agreed |= not is_off
         if is_off:
             self._is_off()
         elif self.fault and self.fault != AWAY:

@@ -45,13 +45,19 @@ class _Sent(NamedTuple):
 
 
 async def write_rows(
-    producer: AIOKafkaProducer, rows: Sequence[Row], *, settings: KafkaSettings
+    producer: AIOKafkaProducer,
+    rows: Sequence[Row],
+    *,
+    settings: KafkaSettings,
+    now_ms: int | None = None,
 ) -> list[Written]:
-    """Send these, of each partition in order; durable on return.
+    """Send these, of each partition in order; durable on return. `now_ms`: None: the machine's.
 
     Raises InvalidRecord where one is too large, and what aiokafka does, if any failed.
     """
-    sent = await _sent(producer, rows, settings)
+    sent = await _sent(
+        producer, rows, settings, time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    )
     if sent:
         # All of them, so that of several that fail each is heard.
         await asyncio.wait([one.place for one in sent])
@@ -73,9 +79,8 @@ async def append_rows(settings: KafkaSettings, rows: Sequence[Row], *, what: str
 
 
 async def _sent(
-    producer: AIOKafkaProducer, rows: Sequence[Row], settings: KafkaSettings
+    producer: AIOKafkaProducer, rows: Sequence[Row], settings: KafkaSettings, now_ms: int
 ) -> list[_Sent]:
-    now_ms = time.time_ns() // 1_000_000
     batches: dict[tuple[str, int], Any] = {}
     sent: list[_Sent] = []
     for row in rows:

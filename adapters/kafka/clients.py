@@ -223,6 +223,10 @@ async def begun(
             await _let_go(client)
             if isinstance(error, KafkaConnectionError):
                 await _ask_why(settings)
+                raise Unavailable(
+                    f"{what}: no broker answers at {settings.brokers}: start one, or correct "
+                    "kafka.brokers"
+                ) from error
             raise
 
 
@@ -230,7 +234,7 @@ async def _let_go(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminCli
     if isinstance(client, AIOKafkaProducer):
         await ended(client)
     elif isinstance(client, AIOKafkaConsumer):
-        await client.stop()
+        await closed(client)
     else:
         await client.close()
 
@@ -246,6 +250,23 @@ async def _ask_why(settings: KafkaSettings) -> None:
         except (OSError, KafkaError):
             continue
         conn.close()
+
+
+async def closed(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer, for good after a while.
+
+    In a task of its own: of a broker that is away it raises the cancellation of one of its tasks,
+    which would look like ours; and right after it was given another partition it does not hear that
+    it is to stop before it is told again.
+    """
+    stopping = asyncio.ensure_future(consumer.stop())
+    for _ in range(2):
+        done, _ = await asyncio.wait([stopping], timeout=STOP_WITHIN_S)
+        if done:
+            break
+        stopping.cancel()
+    with suppress(KafkaError, TimeoutError, asyncio.CancelledError, asyncio.InvalidStateError):
+        stopping.result()
 
 
 async def ended(producer: AIOKafkaProducer) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from adapters.kafka.clients import KafkaSettings, begun, consumer_of, fetched, told
+from adapters.kafka.clients import KafkaSettings, begun, closed, consumer_of, fetched, told
 from adapters.kafka.records import Fetched
 from engine.errors import Unavailable
 
@@ -40,7 +40,7 @@ class Continued:
                 await begun(consumer, self._settings, what=f"follow {self._topic}")
                 await consumer._client._wait_on_metadata(name)
             except BaseException:
-                await consumer.stop()
+                await closed(consumer)
                 raise
         self._consumer = consumer
         partitions = sorted(consumer.partitions_for_topic(name) or ())
@@ -51,7 +51,7 @@ class Continued:
         """Let go."""
         if self._consumer is not None:
             consumer, self._consumer = self._consumer, None
-            await consumer.stop()
+            await closed(consumer)
 
     async def bounds(self) -> Bounds:
         """Where the partitions begin and end just now."""

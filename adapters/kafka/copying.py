@@ -10,7 +10,15 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from adapters.kafka.batches import write_rows
-from adapters.kafka.clients import KafkaSettings, begun, consumer_of, ended, producer_of, told
+from adapters.kafka.clients import (
+    KafkaSettings,
+    begun,
+    closed,
+    consumer_of,
+    ended,
+    producer_of,
+    told,
+)
 from adapters.kafka.records import Row
 from engine.errors import Refused
 
@@ -66,4 +74,4 @@ async def commit_offsets(
             consumer.assign(list(places))
             await consumer.commit(places)
     finally:
-        await consumer.stop()
+        await closed(consumer)

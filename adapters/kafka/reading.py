@@ -4,15 +4,14 @@ A `Looker` reads several, for the commands that a person waits for; `read_partit
 end. Beside `tail` and `continued`, which follow.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from types import TracebackType
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from adapters.kafka.clients import STOP_WITHIN_S, KafkaSettings, begun, consumer_of, fetched, told
+from adapters.kafka.clients import KafkaSettings, begun, closed, consumer_of, fetched, told
 from adapters.kafka.records import Fetched
 
 WAIT_MS = 10
@@ -42,11 +41,7 @@ class Looker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Right after it was given another partition aiokafka does not hear that it is to stop: the
-        # time-out says it again.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_WITHIN_S):
-                await self._consumer.stop()
+        await closed(self._consumer)
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """The first offset, and the one after the last record that it reads."""

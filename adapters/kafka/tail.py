@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from adapters.kafka.clients import KafkaSettings, begun, consumer_of, fetched, told
+from adapters.kafka.clients import KafkaSettings, begun, closed, consumer_of, fetched, told
 from adapters.kafka.records import Fetched
 
 
@@ -42,14 +42,14 @@ class Tail:
                 if self._everything:  # from now on, not from the first fetch on
                     await consumer.seek_to_end()
             except BaseException:
-                await consumer.stop()
+                await closed(consumer)
                 raise
         self._consumer = consumer
 
     async def stop(self) -> None:
         """Let go."""
         if self._consumer is not None:
-            await self._consumer.stop()
+            await closed(self._consumer)
 
     async def follow(self, since_ms: Mapping[int, int | None]) -> None:
         """These partitions and no others: each since then (None: from now on).

@@ -57,12 +57,15 @@ class Transactions:
         self._producer: AIOKafkaProducer | None = None
         self._over: Conflict | Unavailable | None = None
         self._open_now = Open() if open_now is None else open_now
+        self._ahead_ms = 0
 
     async def begin(self) -> None:
         """Become the owner: from now on every older one's `write` raises Conflict."""
         producer = producer_of(self._settings, transactional_id=self._id)
         await begun(producer, self._settings, what=f"begin as {self._id}")
         self._producer, self._over = producer, None
+        # The wall clock may jump while we own the partition; brokers take nothing of tomorrow.
+        self._ahead_ms = (time.time_ns() - time.monotonic_ns()) // 1_000_000
 
     async def stop(self) -> None:
         """Let go; what was not committed never was."""
@@ -96,7 +99,8 @@ class Transactions:
                 async with asyncio.timeout(within_s) as limit:
                     await producer.begin_transaction()
                     try:
-                        await write_rows(producer, rows, settings=self._settings)
+                        now_ms = time.monotonic_ns() // 1_000_000 + self._ahead_ms
+                        await write_rows(producer, rows, settings=self._settings, now_ms=now_ms)
                     except BaseException:
                         # Past the limit there is nobody to tell: whoever begins next ends it.
                         if not (limit.expired() or producer._txn_manager.is_fatal_error()):

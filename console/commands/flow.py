@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 import click
+import msgspec
 
 from console.commands.flow_chat import chat, importable_here
 from console.invocation import Invocation, Stopped, as_json, with_settings
-from console.terminal import duration, plain, print_json
+from console.terminal import duration, plain, print_json, print_table, when
 from streams.settings import WrongSettings
 
 if TYPE_CHECKING:
@@ -115,6 +116,77 @@ def activate(at: Invocation, ref: str) -> None:
         )
     else:
         click.echo(f"{made.ref} is active already")
+
+
+class ActiveRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A flow that is active in some partitions. `at_ms`: since when, in the first of them."""
+
+    flow: str
+    partitions: list[int]
+    at_ms: int
+    is_configured_here: bool
+
+
+@flow.command(short_help="On a cluster: say which flow is active.")
+@with_settings
+@as_json
+def active(at: Invocation, as_json: bool) -> None:
+    """On a cluster: say which flow is active in which partitions, and since when.
+
+    And whether it is the one that is configured here: `flow activate` from here would change it
+    where it is not. The letters behind # stand for its code and its settings.
+    """
+    import asyncio
+
+    from streams.cluster import activation, topic_table
+    from streams.cluster.links import kafka_settings
+    from streams.parts import configured_flow
+
+    settings = at.settings(quiet=False)
+    kafka = kafka_settings(settings)
+    here = str(configured_flow(settings).ref)
+
+    async def read() -> list[activation.Active]:
+        await topic_table.require(kafka, settings.kafka)
+        return [await activation.newest(kafka, n) for n in range(settings.kafka.partitions)]
+
+    groups: dict[str, list[activation.Active]] = {}
+    for one in asyncio.run(read()):
+        groups.setdefault(str(one.body.flow) if one.body else "none", []).append(one)
+    rows = [
+        ActiveRow(
+            flow=ref,
+            partitions=[one.partition for one in group],
+            at_ms=min(one.at_ms for one in group),
+            is_configured_here=ref == here,
+        )
+        for ref, group in groups.items()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("FLOW", "PARTITIONS", "SINCE", "CONFIGURED HERE"),
+        [
+            (row.flow, _ranges(row.partitions), when(row.at_ms)[:19], _told(row, here))
+            for row in rows
+        ],
+    )
+
+
+def _told(row: ActiveRow, here: str) -> str:
+    return "yes" if row.is_configured_here else f"no, but {here}"
+
+
+def _ranges(numbers: list[int]) -> str:
+    """`0-3, 7` for 0, 1, 2, 3, 7."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][-1] + 1:
+            found[-1][1:] = [number]
+        else:
+            found.append([number])
+    return ", ".join("-".join(map(str, one)) for one in found)
 
 
 def _by_state(cells: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:

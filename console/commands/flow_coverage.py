@@ -81,7 +81,13 @@ def _live(at: Invocation, flow: "Flow") -> "Coverage":
             except InvalidRecord:
                 unreadable += 1
 
-    with reads.opened(at.settings().server.data_dir) as log:
+    settings = at.settings()
+    if settings.on_cluster:
+        raise Refused(
+            "--from-log counts the steps of a data directory, not of a cluster: use --tests, or "
+            "give the directory of an embedded log with --data and unset kafka.brokers"
+        )
+    with reads.opened(settings.server.data_dir) as log:
         found = counting.of(flow, records(log), event_of=partial(reads.event, log))
     if unreadable:
         click.echo(f"warning: {unreadable} step records cannot be read", err=True)

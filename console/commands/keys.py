@@ -16,10 +16,11 @@ from streams.settings import Settings
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A key in a list. `current`: it makes the ids of new conversations."""
+    """A key in a list. `current`: it makes the ids of new conversations. `announced`: it will."""
 
     id: str
     current: bool
+    announced: bool
 
 
 @click.group()
@@ -64,13 +65,22 @@ def create(file: Path) -> None:
 @as_json
 def list_(at: Invocation, as_json: bool) -> None:
     """List the keys, newest first."""
-    found = data_dir.kept_keys(_file(at.settings())).pseudonyms
-    rows = [KeyRow(id=key.id, current=n == 0) for n, key in enumerate(found)]
+    kept = data_dir.kept_keys(_file(at.settings()))
+    next_one = data_dir.announced(kept)
+    rows = [
+        KeyRow(id=key.id, current=n == 0, announced=key == next_one)
+        for n, key in enumerate(kept.pseudonyms)
+    ]
     if as_json:
         print_json(rows)
         return
-    uses = {True: "makes the ids of new conversations", False: "finds the older ones it named"}
-    print_table(("KEY", "USE"), [(row.id, uses[row.current]) for row in rows])
+    print_table(("KEY", "USE"), [(row.id, _use(row)) for row in rows])
+
+
+def _use(row: KeyRow) -> str:
+    if row.announced:
+        return "announced: makes no ids before `keys rotate`"
+    return "makes the ids of new conversations" if row.current else "finds the older ones it named"
 
 
 @keys.command(short_help="On a cluster: make the next key known first.")

@@ -75,22 +75,40 @@ def create(at: Invocation) -> None:
 @with_settings
 @as_json
 def check(at: Invocation, as_json: bool) -> None:
-    """Compare the topics with the table; ends with 1 where one is not as it must be."""
+    """Compare the topics with the table; ends with 1 where one is not as it must be.
+
+    Copies that are not in sync count, too: a broker is away, or its copies catch up. Before another
+    broker is touched, wait until nothing is found.
+    """
     from streams.cluster import topic_table
     from streams.cluster.links import kafka_settings
 
     settings = at.settings()
     kafka = kafka_settings(settings)
-    found = asyncio.run(topic_table.compared(kafka, settings.kafka))
+    there = asyncio.run(topic_table.described(kafka, settings.kafka))
+    wrong, behind = topic_table.differences(there, settings.kafka), topic_table.behind(there)
+    found = [*wrong, *behind]
     if as_json:
         print_json([DifferenceRow(**one._asdict()) for one in found])
     elif found:
         print_table(("TOPIC", "SETTING", "FOUND", "WANTED"), [tuple(one) for one in found])
     else:
         click.echo("all topics are as they must be")
-    if found:
-        count = f"{len(found)} differences" if len(found) > 1 else "one difference"
-        raise Stopped(f"{count}: correct them on the brokers", ExitCode.FAILED)
+    if not there:
+        raise Stopped("no topic is there: `ai-assistant topics create` makes them", ExitCode.FAILED)
+    if wrong:
+        count = f"{len(wrong)} differences" if len(wrong) > 1 else "one difference"
+        raise Stopped(
+            f"{count}: correct them on the brokers; `ai-assistant topics create` makes topics that "
+            "are not there",
+            ExitCode.FAILED,
+        )
+    if behind:
+        raise Stopped(
+            "copies are behind: start the broker that is away, or wait until its copies have "
+            "caught up, and touch no other broker meanwhile",
+            ExitCode.FAILED,
+        )
 
 
 @topics.command()

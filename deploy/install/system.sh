@@ -18,6 +18,7 @@ if [ "$part" = kafka ]; then
     need default-jre-headless command -v java
     need maven command -v mvn
     need openssl command -v openssl # certificates of a secured broker
+    need curl command -v curl # the calls of docs/webchat.md are made with it
     need docker-compose command -v docker-compose # the tests have it judge docker-compose.yml
 else
     need python3 command -v "$python"

@@ -2,7 +2,8 @@
 
     python -m deploy.kafka --folder data/kafka --port 9092 [--brokers 3] [--secured]
 
-Ctrl-C or SIGTERM stops it; the data stays for the next start.
+Ctrl-C or SIGTERM stops it; the data stays for the next start. With `--only 2` it starts that one of
+the brokers, beside the others, which another process started: the one that ended there.
 """
 
 import argparse
@@ -34,6 +35,7 @@ class Wanted:
     version: str
     secured: bool
     prepare: bool
+    only: int
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +59,11 @@ def _parsed(arguments: Sequence[str] | None) -> Wanted:
     parser.add_argument("--version", default=jars.VERSION, help="of Kafka")
     parser.add_argument("--secured", action="store_true", help="a listener with TLS and SASL too")
     parser.add_argument("--prepare", action="store_true", help="fetch what is needed, and end")
-    return Wanted(**vars(parser.parse_args(arguments)))
+    parser.add_argument("--only", type=int, default=0, help="this one of the brokers, from 1")
+    wanted = Wanted(**vars(parser.parse_args(arguments)))
+    if not 0 <= wanted.only <= wanted.brokers:
+        parser.error(f"--only {wanted.only}: there are brokers 1 to {wanted.brokers}")
+    return wanted
 
 
 def _serve(wanted: Wanted) -> int:
@@ -65,19 +71,22 @@ def _serve(wanted: Wanted) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
     ports = _ports(wanted)
-    _free_or_refuse(ports)
+    each = len(ports) // wanted.brokers
+    first = each * (wanted.only - 1)
+    _free_or_refuse(ports[first : first + each] if wanted.only else ports)
     plan = Plan(
         folder=wanted.folder.resolve(),
         brokers=wanted.brokers,
         version=wanted.version,
         secured=wanted.secured,
         ports=ports,
+        only=wanted.only,
     )
     with Cluster(plan) as cluster:
         _greet(cluster)
-        alive = list(cluster.brokers)
+        alive = list(cluster.started)
         while alive and not told.wait(LOOK_EVERY_S):
-            alive = [broker for broker in alive if _lives(broker)]
+            alive = [broker for broker in alive if _lives(broker, wanted)]
         if alive:
             say("stopping; the data stays")
         return 0 if alive else 1
@@ -103,8 +112,9 @@ def _free_or_refuse(ports: tuple[int, ...]) -> None:
 
 
 def _greet(cluster: Cluster) -> None:
-    ids = ", ".join(str(broker.pid) for broker in cluster.brokers)
-    say(f"Kafka {cluster.plan.version} is at {cluster.bootstrap} (process {ids})")
+    ids = ", ".join(str(broker.pid) for broker in cluster.started)
+    at = ",".join(broker.node.address for broker in cluster.started)
+    say(f"Kafka {cluster.plan.version} is at {at} (process {ids})")
     if cluster.secrets is not None:
         secrets = cluster.secrets
         say(f"with TLS and SASL (SCRAM-SHA-512 or PLAIN) at {cluster.secure_bootstrap}")
@@ -113,10 +123,20 @@ def _greet(cluster: Cluster) -> None:
     say(f"data and logs in {cluster.plan.folder}; Ctrl-C stops it")
 
 
-def _lives(broker: Broker) -> bool:
+def _lives(broker: Broker, wanted: Wanted) -> bool:
     if not broker.running:
-        say(f"broker {broker.node.number} has ended; what it said: {broker.log}")
+        number = broker.node.number
+        say(f"broker {number} has ended; what it said: {broker.log}")
+        if wanted.brokers > 1:
+            say(f"to start it again: {_again(number, wanted)}")
     return broker.running
+
+
+def _again(number: int, wanted: Wanted) -> str:
+    more = " --secured" if wanted.secured else ""
+    more += f" --version {wanted.version}" if wanted.version != jars.VERSION else ""
+    where = f"--folder {wanted.folder} --port {wanted.port} --brokers {wanted.brokers}"
+    return f"{sys.executable} -m deploy.kafka {where}{more} --only {number}"
 
 
 if __name__ == "__main__":

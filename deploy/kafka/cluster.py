@@ -32,7 +32,8 @@ class Plan:
     `ports` are all ports in the order of the brokers, for each its own, its controller's and, when
     secured, its secured one; without, free ones are found. `settings` are more lines of
     server.properties. `heap_mb` 0 means what the number of brokers asks for. `java_options`: how
-    each broker's Java runs, in place of a quick start.
+    each broker's Java runs, in place of a quick start. `only`: start this one, from 1, beside the
+    others, which run already; 0: all.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Plan:
     settings: Mapping[str, str] = field(default_factory=dict)
     heap_mb: int = 0
     java_options: tuple[str, ...] = QUICK_START
+    only: int = 0
 
 
 class Cluster:
@@ -59,6 +61,12 @@ class Cluster:
             Broker(node, java=self._java, heap_mb=heap_mb, options=plan.java_options)
             for node in self._nodes
         )
+
+    @property
+    def started(self) -> tuple[Broker, ...]:
+        """Those that it starts and stops: all, unless the plan says `only`."""
+        only = self.plan.only
+        return self.brokers[only - 1 : only] if only else self.brokers
 
     @property
     def bootstrap(self) -> str:
@@ -82,34 +90,34 @@ class Cluster:
         self.stop()
 
     def start(self) -> None:
-        """Format what is new, start all brokers, return when each knows all the others."""
+        """Format what is new, start the brokers, return when each knows all the others."""
         make_archive(self._java)
         self._start()
 
     def _start(self, *, archive: Path | None = None) -> None:
         self._format()
-        for broker in self.brokers:
+        for broker in self.started:
             broker.start(archive=archive)
-        for broker in self.brokers:
+        for broker in self.started:
             broker.wait_ready(brokers=len(self.brokers))
 
     def stop(self) -> None:
         """Stop all brokers in an orderly way; none is left, whatever they do."""
-        for broker in self.brokers:
+        for broker in self.started:
             broker.ask_to_stop()
-        for broker in self.brokers:
+        for broker in self.started:
             broker.wait_stopped()
         self._give_ports_back()
 
     def kill(self) -> None:
         """Kill -9 all brokers: the quick end of a cluster whose data nobody wants."""
-        for broker in self.brokers:
+        for broker in self.started:
             broker.kill()
         self._give_ports_back()
 
     def _format(self) -> None:
         cluster_id = _cluster_id(self.plan.folder)
-        with ThreadPoolExecutor(max_workers=len(self.brokers)) as pool:
+        with ThreadPoolExecutor(max_workers=len(self.started)) as pool:
             done = [
                 pool.submit(
                     broker.format,
@@ -119,7 +127,7 @@ class Cluster:
                     ),
                     secrets=self.secrets,
                 )
-                for broker in self.brokers
+                for broker in self.started
             ]
         for one in done:
             one.result()

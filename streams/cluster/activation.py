@@ -25,10 +25,14 @@ CONTROL = b""
 
 
 class Active(NamedTuple):
-    """A partition's newest control record, applied or not; None where it has none."""
+    """A partition's newest control record, applied or not; None where it has none.
+
+    `at_ms`: log time of the record.
+    """
 
     partition: int
     body: FlowActivated | None
+    at_ms: int
 
 
 async def first(
@@ -50,32 +54,31 @@ async def activate(
     that have the one would have to step what the other decided.
     """
     active = [await newest(settings, partition) for partition in range(partitions)]
-    for partition, body in active:
+    for partition, body, _ in active:
         if body is not None and _is_other_code(body, flow, config):
             raise Refused(
                 f"partition {partition} runs {body.flow} with the same configuration, and here it "
                 f"is {flow.ref}: its code was changed, so give it another version"
             )
-    missing = [p for p, body in active if body is None or body.flow != flow.ref]
+    missing = [p for p, body, _ in active if body is None or body.flow != flow.ref]
     await _write(settings, flow, config=config, partitions=missing)
     return missing
 
 
 async def newest(settings: KafkaSettings, partition: int) -> Active:
     """The newest control record of a partition: the applied one, or one that still waits."""
-    body: FlowActivated | None = None
-    applied = -1
+    found, applied = Active(partition, None, 0), -1
     async for batch in read_partition(settings, T.SESSIONS, partition=partition):
         for record in batch:
             if record.key == FLOW and record.value is not None:
-                body = _body(record.value) or body
+                found = _control(partition, record.value) or found
             elif record.key == WATERMARK and record.value is not None:
                 applied = watermark_of(record.value).offset
     async for batch in read_partition(settings, T.EVENTS, partition=partition, start=applied + 1):
         for record in batch:
             if record.key == CONTROL:
-                body = _body(record.value or b"") or body
-    return Active(partition, body)
+                found = _control(partition, record.value or b"") or found
+    return found
 
 
 def _is_other_code(active: FlowActivated, flow: Flow, config: bytes) -> bool:
@@ -106,9 +109,11 @@ async def _event(settings: KafkaSettings, flow: Flow, config: bytes) -> Event:
         await appender.stop()
 
 
-def _body(value: bytes) -> FlowActivated | None:
+def _control(partition: int, value: bytes) -> Active | None:
     try:
-        body = codec.decode_event(value).body
+        event = codec.decode_event(value)
     except InvalidRecord:
         return None  # the sessions role sets it aside
-    return body if isinstance(body, FlowActivated) else None
+    if not isinstance(event.body, FlowActivated):
+        return None
+    return Active(partition, event.body, event.at_ms)

@@ -141,7 +141,7 @@ class Performing(Role):
             self._performers.put(requests, now_ms=self._appender.now_ms())
         self._drop_overdue()
         self._metrics.in_hand.labels(self.name).set(self.in_hand)
-        self._metrics.lag.labels(self.name).set(self._queue.lag())
+        self._metrics.lag.labels(self.name).set(await self._queue.lag())
 
     async def _wait_for_room(self) -> None:
         self._room.clear()

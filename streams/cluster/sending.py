@@ -87,7 +87,7 @@ class Sending(Role):
         for record in await self._queue.fetch(wanted=wanted, within_ms=FETCH_MS):
             self._lanes[record.partition][0].put(record)
         self._metrics.in_hand.labels(self.name).set(self._queue.in_hand)
-        self._metrics.lag.labels(self.name).set(self._queue.lag())
+        self._metrics.lag.labels(self.name).set(await self._queue.lag())
         if not wanted:
             await asyncio.sleep(FETCH_MS / 1_000)
         if time.monotonic() - self._swept_s > SWEEP_EVERY_S and self._sweeper is None:

@@ -78,6 +78,21 @@ async def require(settings: KafkaSettings, kafka: Kafka) -> None:
         raise Refused(f"{told}. `ai-assistant topics create` makes those that are not there")
 
 
+def behind(found: Mapping[str, Found]) -> list[Difference]:
+    """Where copies are not in sync: a broker is away, or was, and its copies catch up.
+
+    No worker minds; but while one copy is behind, no second broker may go.
+    """
+    told = []
+    for topic in found.values():
+        if topic.behind:
+            numbers = ", ".join(map(str, sorted(topic.behind)))
+            setting = f"copies in sync of partition {numbers}"
+            least = str(min(topic.behind.values()))
+            told.append(Difference(topic.name, setting, least, str(topic.replication)))
+    return told
+
+
 def differences(found: Mapping[str, Found], kafka: Kafka) -> list[Difference]:
     """Where these topics are not what the table says."""
     return [one for topic in TOPICS for one in _of(topic, found.get(topic.name), kafka)]

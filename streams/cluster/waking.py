@@ -85,7 +85,7 @@ class Waking(Role):
         await self._look_how_far()
         await self._wake()
         self._metrics.in_hand.labels(self.name).set(self.waiting)
-        self._metrics.lag.labels(self.name).set(self._queue.lag())
+        self._metrics.lag.labels(self.name).set(await self._queue.lag())
 
     def _not_yet(self) -> str:
         waiting = sorted(p for p, owned in self._owned.items() if not owned.is_read)

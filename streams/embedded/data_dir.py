@@ -90,11 +90,11 @@ def announce(file: Path) -> Keys:
     others. Raises as `rotate`, and Refused where one is announced already.
     """
     kept = kept_keys(file)
-    if _announced(kept) is not None:
+    if announced(kept) is not None:
         raise Refused("a key is announced already: `ai-assistant keys rotate` takes it up")
-    announced = replace(kept, pseudonyms=(*kept.pseudonyms, _next_key(kept)))
-    _write(file, announced)
-    return announced
+    told = replace(kept, pseudonyms=(*kept.pseudonyms, _next_key(kept)))
+    _write(file, told)
+    return told
 
 
 def take_up(file: Path) -> Keys:
@@ -104,14 +104,14 @@ def take_up(file: Path) -> Keys:
     who wrote at one that has it for somebody else.
     """
     kept = kept_keys(file)
-    announced = _announced(kept)
-    if announced is None:
+    next_one = announced(kept)
+    if next_one is None:
         raise Refused(
             "no key is announced: `ai-assistant keys announce` first, then restart all processes "
             "that take messages in"
         )
-    others = (key for key in kept.pseudonyms if key != announced)
-    rotated = replace(kept, pseudonyms=(announced, *others))
+    others = (key for key in kept.pseudonyms if key != next_one)
+    rotated = replace(kept, pseudonyms=(next_one, *others))
     _write(file, rotated)
     return rotated
 
@@ -125,7 +125,7 @@ def _next_key(kept: Keys) -> Key:
     return _key(max(map(_number, kept.pseudonyms)) + 1)
 
 
-def _announced(kept: Keys) -> Key | None:
+def announced(kept: Keys) -> Key | None:
     """The newest key, where it is not the one that makes ids."""
     newest = max(kept.pseudonyms, key=_number)
     return None if newest == kept.pseudonyms[0] else newest

@@ -27,6 +27,8 @@ def test_the_keys_of_a_cluster_are_made_once_listed_and_rotated(ai: Say, home: P
     assert "announced already" in ai("keys", "announce", **env).output
     listed = json.loads(ai("keys", "list", "--json", **env).stdout)
     assert [one["id"] for one in listed if one["current"]] == ["k1"]
+    assert [one["id"] for one in listed if one["announced"]] == ["k2"]
+    assert "k2   announced: makes no ids before" in ai("keys", "list", **env).output
     rotated = ai("keys", "rotate", **env)
     assert "key k2 names new conversations" in rotated.output
     assert "restart them" in rotated.output
@@ -50,6 +52,7 @@ def test_where_no_broker_answers_the_commands_say_so(ai: Say) -> None:
         result = ai(*words, **BROKERS)
         assert result.exit_code == ExitCode.UNAVAILABLE, result.output
         assert "Traceback" not in result.output
+        assert "no broker answers at 127.0.0.1:1" in result.output
 
 
 def test_chat_starts_no_engine_of_its_own(ai: Say, home: Path) -> None:

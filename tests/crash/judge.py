@@ -10,23 +10,31 @@ a cluster's topics. It never touches the engine that ran.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from adapters.logs.sqlite import SqliteLog
 from engine import codec
 from engine.effects import CloseReply, SendMessage
-from engine.events import ClockReached, Event, FlowActivated, MessageReceived, ReplyUndelivered
+from engine.events import (
+    ClockReached,
+    Event,
+    FlowActivated,
+    MessageReceived,
+    ModelFailed,
+    ReplyUndelivered,
+)
 from engine.flow import Flow
 from engine.ids import derive
 from engine.ports import DeadLetter, Delivery, Line
 from engine.session import Session, StepRecord
-from engine.step import new_session, step
+from engine.step import TRIGGERS, new_session, step
 from statemachines import registry
 from streams.sessions import activation
 from tests.crash.people import Conversation, Person
 
 PAGE = 1_000
+MAY_BE_DUE = (TRIGGERS[ModelFailed], TRIGGERS[MessageReceived])
 CHANGES_NOTHING = ("duplicate", "late")
 NEVER = ("failed", "expired", "ignored")
 """Ends that no message may come to here: its request was forgotten, or it came out of time."""
@@ -211,6 +219,7 @@ def _judge_steps(verdict: Verdict, there: Told) -> None:
     """Each event had its effect once, and each message one end."""
     place = there.session.id
     wakes = {event.id for event in there.events if isinstance(event.body, ClockReached)}
+    triggers = {event.id: TRIGGERS.get(type(event.body), "") for event in there.events}
     effective = Counter(
         r.event_id
         for r in there.steps
@@ -219,7 +228,7 @@ def _judge_steps(verdict: Verdict, there: Told) -> None:
     twice = {e.id for e in there.events} & {key for key, n in effective.items() if n > 1}
     verdict.doubled += [f"{place}: event {key} had its effect twice" for key in twice]
     for record in there.steps:
-        if record.note in CHANGES_NOTHING and (record.path or record.effects):
+        if record.note in CHANGES_NOTHING and _did_something(record, triggers):
             verdict.doubled.append(f"{place}: {record.note} event {record.event_id} did something")
         if record.error is not None:
             verdict.wrong.append(f"{place}: a step failed: {record.error}")
@@ -233,6 +242,15 @@ def _judge_steps(verdict: Verdict, there: Told) -> None:
     for key, n in ends.items():
         if n > 1 or key not in messages:
             verdict.doubled.append(f"{place}: message {key} has {n} ends")
+
+
+def _did_something(record: StepRecord, triggers: Mapping[str, str]) -> bool:
+    """Beyond what was due by its time, which the event brings with it (law 3): that a request fails
+    by its deadline, and that messages which waited for its end are offered again."""
+    own = triggers[record.event_id]
+    if own not in MAY_BE_DUE and any(microstep.trigger == own for microstep in record.path):
+        return True
+    return not record.path and bool(record.effects or record.dispositions)
 
 
 def _did_nothing(record: StepRecord) -> bool:

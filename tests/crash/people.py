@@ -87,7 +87,8 @@ class Conversation:
     numbers: dict[str, int] = field(default_factory=dict)  # of each line's id
     answers: set[str] = field(default_factory=set)  # texts of the bot's lines
     stops: dict[str, Said] = field(default_factory=dict)
-    frames: dict[str, tuple[int, int]] = field(default_factory=dict)  # the last of each reply
+    frames: dict[str, tuple[tuple[int, int], str]] = field(default_factory=dict)
+    """The newest of each reply, and the server that showed it."""
     streaming: str = ""  # the reply of the last frame
     faults: list[str] = field(default_factory=list)
     asked_after: list[int] = field(default_factory=list)  # each hello on the present socket
@@ -145,9 +146,14 @@ class Conversation:
         if frame.reply in self.numbers:
             self.faults.append(f"a frame of reply {frame.reply} came after its line")
         place = (frame.attempt, frame.n)
-        if place < self.frames.get(frame.reply, place):
-            self.faults.append(f"frame {place} of reply {frame.reply} is older than the one before")
-        self.frames[frame.reply] = place
+        newest, its_server = self.frames.get(frame.reply, (place, self.at))
+        if place < newest:
+            # A server knows only what it showed itself: from another one the greatest wins here.
+            if its_server == self.at:
+                told = f"frame {place} of reply {frame.reply} is older than the one before"
+                self.faults.append(told)
+            return
+        self.frames[frame.reply] = place, self.at
         (reply, at_s), now_s = self.framed, time.monotonic()
         if reply == frame.reply:
             self.stall_s = max(self.stall_s, now_s - at_s)

@@ -127,14 +127,16 @@ class Worker:
 
     async def ready(self, *, within_s: float = READY_WITHIN_S) -> float:
         """Wait until it says so; seconds that it took. Raises TimeoutError with its last words."""
-        began_s = time.monotonic()
+        began_s, why = time.monotonic(), "it does not answer"
         async with httpx.AsyncClient() as http:
             while time.monotonic() < began_s + within_s:
                 with suppress(httpx.HTTPError):
-                    if (await http.get(f"{self.url}/readyz", timeout=2)).status_code == 200:
+                    answer = await http.get(f"{self.url}/readyz", timeout=2)
+                    if answer.status_code == 200:
                         return time.monotonic() - began_s
+                    why = answer.text
                 await asyncio.sleep(LOOK_S)
-        raise TimeoutError(f"{self.post.instance} is not ready: {self.last_words()}")
+        raise TimeoutError(f"{self.post.instance} is not ready: {why}; {self.last_words()}")
 
     def last_words(self) -> str:
         """The end of its log."""

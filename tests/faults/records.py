@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from adapters.kafka.clients import KafkaSettings, consumer_of, fetched
+from adapters.kafka.clients import KafkaSettings, closed, consumer_of, fetched
 from adapters.kafka.records import Fetched
 from engine import codec
 from engine.effects import CloseReply, SendMessage
@@ -75,7 +75,7 @@ class Records:
     async def close(self) -> None:
         """Let go."""
         for kept in self._topics.values():
-            await kept.consumer.stop()
+            await closed(kept.consumer)
 
     async def read(self) -> None:
         """Read to what is committed now, everywhere."""

@@ -28,6 +28,7 @@ class MemoryLedger:
         self.before = list(rows)
         self.transactions: list[list[Row]] = []
         self.claimed = 0
+        self.looks = 0
         self.broken: Exception | None = None
         self.away: Callable[[Sequence[Row]], bool] = lambda rows: False
         self.written = False
@@ -48,6 +49,7 @@ class MemoryLedger:
             yield [record]
 
     async def bounds(self) -> tuple[int, int]:
+        self.looks += 1
         return self.log
 
     async def commit(self, rows: Sequence[Row]) -> None:
@@ -267,10 +269,11 @@ async def test_a_partition_that_falls_behind_is_held_back_until_it_has_caught_up
     for turn in range(FULL * batch_max + 1):
         log.say("hi", who=f"person {turn}")
     worker.put(log.events[1:], "many")
-    assert told.held == [True]
+    worker.put([], "after a rebalance, of which the reader knows nothing held back any more")
+    assert told.held == [True, True]
     ledger.open.set()
-    await until(lambda: len(told.marks) == 2)
-    assert told.held == [True, False]
+    await until(lambda: len(told.marks) == 3)
+    assert told.held == [True, True, False]
     # Nothing of a hand-over is acknowledged before all of it is applied.
     assert told.marks[1] == ("many", len(ledger.transactions))
     assert all(len(of(rows, T.STEPS)) <= batch_max for rows in ledger.transactions)
@@ -287,6 +290,61 @@ async def test_what_is_handed_over_again_is_acknowledged_and_not_applied_again()
     worker.put(log.events, "again")
     await until(lambda: len(told.marks) == 2)
     assert len(ledger.transactions) == done
+    await worker.stop()
+
+
+async def test_what_is_handed_over_again_while_the_first_still_waits_is_applied_once() -> None:
+    log, ledger = Log(), MemoryLedger()
+    worker, _ = started(ledger)
+    for turn in range(4):
+        log.say(f"message {turn}", who="ann")
+    worker.put(log.events[:], "first")
+    worker.put(log.events[2:4], "again")
+    log.say("the last one", who="ann")
+    worker.put(log.events[-1:], "more")
+    worker.put(log.events[:2], "again, and less of it")
+    await until(lambda: worker.waiting == 0)
+    assert len(of(ledger.all, T.STEPS)) == 5
+    marks = [row.value or b"" for row in ledger.all if row.key == wire.WATERMARK]
+    assert [wire.watermark_of(mark).offset for mark in marks][-1] == log.events[-1].offset
+    await worker.stop()
+
+
+async def test_a_partition_that_waits_for_brokers_gives_back_what_it_has_in_hand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streams.partition_worker.RETRY_S", 0)
+    log, ledger = Log(), MemoryLedger()
+    log.say("hi")
+    worker, told = started(ledger)
+    worker.group_says_s = 0.05
+    await until(lambda: worker.ready)
+    assert worker.give_back() == []
+    ledger.away = lambda rows: True
+    worker.put(log.events[:1], "first")
+    await until(lambda: ledger.failed == 1)
+    worker.put(log.events[1:], "second")
+    assert (worker.give_back(), worker.waiting) == (["first", "second"], 0)
+    ledger.away = lambda rows: False
+    await until(lambda: worker.ready)
+    worker.put(log.events, "all of it again")
+    await until(lambda: told.marks != [])
+    assert [mark for mark, _ in told.marks] == ["all of it again"]
+    assert len(of(ledger.all, T.STEPS)) == 1
+    await worker.stop()
+
+
+async def test_a_log_that_is_read_once_more_is_looked_at_once() -> None:
+    log, ledger = Log(), MemoryLedger()
+    worker, told = started(ledger, batch_max=1)
+    for turn in range(6):
+        log.say("hi", who=f"person {turn}")
+    worker.put(log.events, "first")
+    await until(lambda: told.marks != [])
+    looks = ledger.looks
+    worker.put(log.events, "the group has forgotten its offsets")
+    await until(lambda: len(told.marks) == 2)
+    assert ledger.looks == looks + 1
     await worker.stop()
 
 

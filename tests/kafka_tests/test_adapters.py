@@ -1,6 +1,7 @@
 """adapters.kafka on a real broker: appends, transactions, work shared in a group."""
 
 import asyncio
+import time
 
 import pytest
 from aiokafka.producer import sender
@@ -110,6 +111,44 @@ async def test_a_clock_that_is_off_stops_appends_until_it_agrees(
     assert len(await everything(settings, T.EVENTS)) == 2
 
 
+async def test_a_clock_that_was_hours_ahead_at_the_start_is_right_once_it_is_set_right(
+    broker: Cluster, prefix: str
+) -> None:
+    settings = await installed(broker.bootstrap, prefix)
+    clock = SetClock()
+    clock.off_ms = 7_200_000
+    appender = Appender(settings, clock=clock, instance="test")
+    try:
+        await appender.start()
+        assert "ahead of the brokers'" in appender.fault
+        clock.off_ms = 0
+        await until(lambda: not appender.fault)
+        await appender.append(event(1))
+        clock.off_ms = -7_200_000  # from now on it is relied on, and goes back no more
+        appender._clock.set_again()
+        before_ms = appender.now_ms()
+        assert appender.now_ms() >= before_ms > super(SetClock, clock).now_ms() - 1_000
+    finally:
+        await appender.stop()
+
+
+async def test_an_owner_writes_on_while_its_machines_clock_jumps(
+    broker: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = await installed(broker.bootstrap, prefix, partitions=1)
+    owner, right_ns = Transactions(settings, "p0"), time.time_ns
+    try:
+        await owner.begin()
+        for off_s in (7_200, -7_200):
+            monkeypatch.setattr(time, "time_ns", lambda off_s=off_s: right_ns() + off_s * 10**9)
+            await owner.write([Row(T.SESSIONS, b"k", b"v")])
+    finally:
+        await owner.stop()
+    times = [record.timestamp_ms for record in await everything(settings, T.SESSIONS, partitions=1)]
+    assert len(times) == 2
+    assert all(abs(at_ms - right_ns() / 1e6) < 60_000 for at_ms in times)
+
+
 async def test_a_newer_owner_fences_the_older_one(broker: Cluster, prefix: str) -> None:
     settings = await installed(broker.bootstrap, prefix)
     older, newer = Transactions(settings, "p0"), Transactions(settings, "p0")
@@ -213,6 +252,22 @@ async def test_only_what_is_done_without_a_gap_is_not_given_out_again(
     finally:
         await queue.stop()
     assert [r.value for r in again] == [b"2", b"3", b"4", b"5"]
+
+
+async def test_what_only_ends_a_transaction_is_no_lag(broker: Cluster, prefix: str) -> None:
+    settings = await installed(broker.bootstrap, prefix, partitions=1)
+    queue = WorkQueue(settings, T.MODEL, group="g", instance="a")
+    try:
+        await queue.start()
+        await written(settings, [Row(T.MODEL, b"k", b"%d" % n) for n in range(6)])
+        await take(queue, 2)
+        assert await queue.lag() >= 4
+        await take(queue, 4)
+        async with asyncio.timeout(20):
+            while await queue.lag():
+                assert await queue.fetch(wanted=1, within_ms=100) == []
+    finally:
+        await queue.stop()
 
 
 async def test_a_second_member_gets_some_and_the_first_keeps_its_place(

@@ -20,7 +20,7 @@ from adapters.kafka.clients import KafkaSettings
 from adapters.kafka.records import Fetched
 from deploy.kafka.cluster import Cluster
 from engine import codec
-from engine.errors import Refused
+from engine.errors import Refused, Unavailable
 from engine.fold import fold
 from engine.ports import Append, Incoming
 from engine.pseudonym import Key
@@ -221,6 +221,37 @@ async def test_how_far_behind_it_is_can_be_asked_at_every_moment_of_a_move(
             async with asyncio.timeout(WITHIN_S):
                 while len(members.lag()) == PARTITIONS:
                     await asyncio.sleep(0)
+
+
+async def test_a_partition_that_waits_for_brokers_holds_up_no_member_of_the_group(
+    broker: Cluster, prefix: str
+) -> None:
+    """Faust lets go of its partitions when nothing is in hand; the group would put it out first."""
+    settings = await installed(broker.bootstrap, prefix)
+    await processes.activate(settings, partitions=PARTITIONS, at_ms=time.time_ns() // 1_000_000)
+    async with stepping(settings) as role, appending(settings) as appender:
+        sick = role._members.workers[0]
+
+        async def away(rows: object) -> None:
+            raise Unavailable("a partition has no leader")
+
+        sick._ledger.commit = away  # type: ignore[method-assign]
+        count = 0
+        while not sick.waiting:
+            await appender.append(said(count, people=20, now_ms=appender.now_ms()))
+            count += 1
+        ours = role._members.workers
+        async with stepping(settings, partitions=PARTITIONS // 2) as other:
+            assert not ours.keys() & other._members.workers.keys()
+            async with asyncio.timeout(WITHIN_S):
+                while len(ours) != PARTITIONS // 2:
+                    await asyncio.sleep(0.1)
+            if ours.get(0) is sick:
+                del sick._ledger.commit  # type: ignore[method-assign]
+            async with asyncio.timeout(WITHIN_S):
+                while len(await everything(settings, T.STEPS)) < count:
+                    await asyncio.sleep(0.1)
+    assert await judge(settings) == count
 
 
 async def test_what_faust_answers_with_an_end_of_its_own_ends_the_process(

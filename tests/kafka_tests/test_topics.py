@@ -179,3 +179,22 @@ def test_the_doctor_looks_at_the_brokers_and_their_topics(env: dict[str, str]) -
     away = kafka({**env, "AI_ASSISTANT_KAFKA__BROKERS": "127.0.0.1:1"})
     assert away["verdict"] == "fail"
     assert "127.0.0.1:1" in away["found"]
+
+
+def test_it_says_which_flow_is_active_and_whether_it_is_the_one_configured_here(
+    env: dict[str, str],
+) -> None:
+    asked(env, "topics", "create")
+    assert "assistant@1#" in (shown := asked(env, "flow", "active").output), shown
+    assert "0-2" in shown
+    assert "yes" in shown
+    other = {**env, "AI_ASSISTANT_FLOW__CONFIG__GREETING": "Good day"}
+    (row,) = json.loads(asked(other, "flow", "active", "--json").stdout)
+    assert (row["partitions"], row["is_configured_here"]) == ([0, 1, 2], False)
+    assert row["at_ms"] > 0
+
+
+def test_coverage_of_a_cluster_is_refused_and_says_what_it_reads(env: dict[str, str]) -> None:
+    found = asked(env, "flow", "coverage", "--from-log")
+    assert found.exit_code == 1
+    assert "not of a cluster" in found.output
