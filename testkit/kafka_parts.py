@@ -11,7 +11,7 @@ begins, is `WorkQueue`'s own reckoning.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -180,7 +180,13 @@ class Assigned(WorkQueue):
         """How far it was read."""
         return {number: hand.next for number, hand in self._hands.items()}
 
-    def lag(self) -> int:
+    def pause(self, partitions: Iterable[int]) -> None:
+        """Whoever waits is fed no more than it asks for."""
+
+    def resume(self, partitions: Iterable[int]) -> None:
+        """See `pause`."""
+
+    async def lag(self) -> int:
         """Records that nobody has read."""
         return len(self._come)
 
