@@ -96,7 +96,7 @@ def _message(letter: DeadLetter) -> str:
 
 def _count(report: Report, blow: Blow, recovery: Recovery) -> None:
     report.blows[blow.what] += 1
-    if not blow.measured:
+    if not blow.measured or blow.people == frozenset():  # nobody was at that gateway
         return
     took_s = recovery.seconds(blow)
     if took_s is None:
