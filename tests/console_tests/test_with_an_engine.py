@@ -260,7 +260,7 @@ def test_a_new_key_is_made_beside_a_running_assistant_which_is_to_be_restarted(
     engine: Engine,
 ) -> None:
     (first,) = json.loads(engine.ai("keys", "list", "--json").stdout)
-    assert first == {"id": "k1", "current": True}
+    assert first == {"id": "k1", "current": True, "announced": False}
     rotated = engine.ai("keys", "rotate")
     assert (rotated.exit_code, rotated.stdout) == (
         0,
